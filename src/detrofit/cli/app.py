@@ -1,0 +1,95 @@
+"""The `detrofit` command: it finds the commands, runs one, and turns what went wrong into a line and an exit code."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+import typer.main
+
+from detrofit.cli.discovery import CommandFolder
+from detrofit.errors import DetrofitError
+from detrofit.extras import explain_missing_module
+from detrofit.version import __version__
+
+SUCCESS, BROKEN_PIPE, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+# Typer's base class of all mistakes on the command line; its place differs between versions.
+CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that `arguments` (default: those of the process) name, and return the exit code.
+
+    0 is success, 2 a mistake of the user's (told in one line on stderr), 130 an interruption, 1 is for commands that
+    check something and found it wanting. Anything else that is raised is a fault of the program and passes through.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode shows '?' instead of failing
+    application = typer.Typer(cls=CommandFolder, add_completion=True, rich_markup_mode=None)
+    application.callback()(_options)
+    return run(typer.main.get_command(application), arguments)
+
+
+def run(command: Any, arguments: Sequence[str] | None) -> int:
+    """Run `command` on `arguments`, print what the user did wrong in one line, and return the exit code."""
+    try:
+        result = command.main(args=arguments, prog_name="detrofit", standalone_mode=False)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, typer.Abort):
+        result = INTERRUPTED
+    except BrokenPipeError:
+        _discard_output()
+        return BROKEN_PIPE
+    except (DetrofitError, CommandLineError, ModuleNotFoundError, OSError) as error:
+        line = _line_about(error)
+        if line is None:
+            raise
+        print("error:", line, file=sys.stderr)
+        return MISTAKE
+    if result == INTERRUPTED:
+        print("interrupted", file=sys.stderr)
+    return result if isinstance(result, int) else SUCCESS
+
+
+def _line_about(error: Exception) -> str | None:
+    """One line that says what the user did wrong; None for what is no mistake of the user's."""
+    message: str | None = str(error)
+    if isinstance(error, CommandLineError):
+        message = _usage_message(error)
+    elif isinstance(error, ModuleNotFoundError):
+        explained = explain_missing_module(error)
+        message = str(explained) if explained else None
+    elif isinstance(error, OSError) and error.strerror:
+        message = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return message if message is None else " ".join(message.split())
+
+
+def _usage_message(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    hint = f" (see '{context.command_path} --help')" if context else ""
+    return f"{error.format_message().rstrip('.')}{hint}"
+
+
+def _discard_output() -> None:
+    """Send what is still buffered to nowhere, or Python would complain about the closed pipe on exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"detrofit {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Retrofit RT-DETR with better parts, learn whether it helped, and ship the winner."""

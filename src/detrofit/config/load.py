@@ -1,0 +1,83 @@
+"""From a YAML file and overrides to a checked experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from detrofit.config.schema import Experiment
+from detrofit.errors import DetrofitError, nearest
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; DetrofitError for a missing file, bad YAML or anything but a mapping."""
+    try:
+        content = yaml.safe_load(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise DetrofitError(f"configuration {file} does not exist") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DetrofitError(f"configuration {file} is no readable YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise DetrofitError(f"configuration {file} must hold a mapping of settings")
+    return content
+
+
+def parse_assignments(assignments: Iterable[str], option: str) -> dict[str, Any]:
+    """`KEY=VALUE` texts as a mapping; values are YAML."""
+    result: dict[str, Any] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise DetrofitError(f"{option} takes KEY=VALUE, not '{text}'")
+        try:
+            result[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise DetrofitError(f"{option} {key}: no readable YAML value: {' '.join(str(error).split())}") from None
+    return result
+
+
+def merge_dotted(base: Mapping[str, Any], dotted: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with values under dotted keys (`train.lr`) laid over it; `base` stays as it is."""
+    result = dict(base)
+    for key, value in dotted.items():
+        head, dot, rest = key.partition(".")
+        if not dot:
+            result[head] = value
+            continue
+        inner = result.get(head)
+        if head == "model" and isinstance(inner, str):
+            inner = {"name": inner}
+        result[head] = merge_dotted(inner if isinstance(inner, Mapping) else {}, {rest: value})
+    return result
+
+
+def load_experiment(values: Mapping[str, Any]) -> Experiment:
+    """A checked experiment; DetrofitError with the key, the reason and, for an unknown key, the nearest valid one."""
+    try:
+        return Experiment(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(piece) for piece in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise DetrofitError(f"there is no setting '{key}'{nearest(key, setting_keys())}; see docs/settings.md") from None
+        if first["type"] == "missing":
+            raise DetrofitError(f"setting '{key}' is required") from None
+        raise DetrofitError(f"setting '{key}' = {first['input']!r}: {first['msg'].lower()}") from None
+
+
+def setting_keys(model: type[BaseModel] = Experiment, prefix: str = "") -> list[str]:
+    """Every setting's dotted key."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        section = _section(field.annotation)
+        keys += setting_keys(section, f"{prefix}{name}.") if section else [prefix + name]
+    return keys
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    candidates = (annotation, *get_args(annotation))
+    return next((item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)), None)

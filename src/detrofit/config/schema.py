@@ -1,0 +1,122 @@
+"""The schema of an experiment: every setting with its default, range and reason, in one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
+
+
+class Section(BaseModel):
+    """Settings that belong together; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), validate_default=True)
+
+
+class AugmentSettings(Section):
+    """Changes of training pictures, each with its probability. The defaults are the published recipe."""
+
+    photometric: Probability = Field(0.5, description="random brightness, contrast, saturation, hue")
+    zoom_out: Probability = Field(0.5, description="paste the picture on a canvas up to 4 times as large")
+    iou_crop: Probability = Field(0.8, description="crop that keeps boxes by their overlap with it")
+    horizontal_flip: Probability = Field(0.5, description="mirror left and right")
+    vertical_flip: Probability = Field(0.0, description="mirror top and bottom; for pictures without an up")
+    mosaic: Probability = Field(0.0, description="four pictures in one")
+    mixup: Probability = Field(0.0, description="two pictures blended")
+    multiscale: Annotated[int, Field(ge=0, le=8)] = Field(
+        0, description="train at sizes up to this many steps of 32 pixels smaller and larger; 0: one size"
+    )
+    stop_epochs: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="last epochs without the strong changes (all but the flips); default: a tenth, at least 1"
+    )
+    repeat_threshold: Probability = Field(
+        0.0, description="repeat pictures of classes rarer than this share of pictures; 0: off (arXiv:1908.03195)"
+    )
+
+
+class TrainSettings(Section):
+    """The training loop."""
+
+    epochs: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="passes over the data; default: what makes about 7,200 steps, within 12 to 120"
+    )
+    batch: Annotated[int, Field(ge=1)] = Field(8, description="pictures of a step over all processes")
+    accumulate: Annotated[int, Field(ge=1)] = Field(1, description="steps whose gradients are summed into one update")
+    lr: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="peak learning rate; default: 1e-4 x sqrt(batch x accumulate / 16), x 4 from random numbers"
+    )
+    backbone_lr_factor: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="learning rate of the backbone as a share; default: 0.1 pretrained, 1 from random numbers"
+    )
+    lr_by_slot: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="factor of the learning rate for all that lies under an address, e.g. {backbone.stage4: 1.0}"
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="AdamW's; norms and biases have none")
+    betas: tuple[Probability, Probability] = Field((0.9, 0.999), description="AdamW's momenta")
+    warmup_steps: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="steps of linear warm-up; default: a twentieth of all, at most 2,000"
+    )
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="after the warm-up: a half cosine to `final_lr`, or constant as published"
+    )
+    final_lr: Probability = Field(0.01, description="learning rate at the end as a share of the peak (cosine)")
+    clip: Annotated[float, Field(gt=0)] = Field(0.1, description="largest norm of a gradient")
+    ema_decay: Probability = Field(
+        0.9999, description="of the averaged weights; shortened where training has too few steps for it"
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="bf16 where native, else fp16 with a scaler on CUDA, else fp32"
+    )
+    freeze: list[str] = Field([], description="addresses that are not trained, e.g. [backbone.stem]")
+    frozen_norms: list[str] = Field([], description="addresses whose batch norms keep their statistics and weights")
+    channels_last: bool = Field(True, description="memory format of pictures and weights; faster convolutions")
+    save_every: Annotated[int, Field(ge=1)] = Field(500, description="steps between saved states for --resume")
+    val_every: Annotated[int, Field(ge=1)] = Field(1, description="epochs between validations")
+    val_split: str = Field("val", description="split that chooses the best checkpoint")
+
+
+class ModelSettings(BaseModel):
+    """The stock model by name; every other key is a number of its frame (see `detrofit.model.frame.Frame`)."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    name: str = Field(description="a model of the zoo; `detrofit models` lists them")
+
+    @property
+    def frame(self) -> dict[str, Any]:
+        """The numbers of the frame that differ from the stock model's."""
+        return dict(self.model_extra or {})
+
+
+class Experiment(Section):
+    """One training: a model with its retrofit, data, and how to train."""
+
+    model: ModelSettings = Field(description="a name, or a mapping with `name` and numbers of the frame")
+    retrofit: dict[str, Any] = Field({}, description="slots to parts")
+    plugins: list[Path] = Field([], description="files with parts of one's own")
+    data: Path = Field(description="data.yaml, COCO JSON or folder, or VOC folder")
+    imgsz: tuple[Side, Side] = Field((640, 640), description="height and width of the network's input; one number for both")
+    weights: str | None = Field(None, description="a model file to start from, or a file of timm backbone weights")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="of every random stream")
+    device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto takes the best there is")
+    workers: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="processes that load pictures; default: one a core, at most 8"
+    )
+    runs: Path = Field(Path("runs"), description="folder of run folders")
+    name: str | None = Field(None, description="name of the run folder; default: the model and a number")
+    train: TrainSettings = Field(default_factory=TrainSettings, description="the training loop")
+    augment: AugmentSettings = Field(default_factory=AugmentSettings, description="changes of training pictures")
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("imgsz", mode="before")
+    @classmethod
+    def _one_side(cls, value: Any) -> Any:
+        return (value, value) if isinstance(value, int) else value

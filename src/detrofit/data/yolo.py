@@ -1,0 +1,236 @@
+"""Ultralytics YOLO form: a data.yaml, folders or lists of pictures, and a text file of normalised boxes for each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detrofit.data.cache import digest_of_files
+from detrofit.data.index import pack_names
+from detrofit.data.pictures import READING_THREADS, is_picture, list_pictures, read_headers
+from detrofit.data.reading import Problem, Reading
+from detrofit.errors import DetrofitError
+
+SPLIT_KEYS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+LARGEST_FRACTION = 1.5  # a centre or side beyond this many picture sides is in pixels by mistake, not over the edge
+
+
+class YoloReader:
+    """Reads the splits that a `data.yaml` names."""
+
+    kind = "yolo"
+
+    def __init__(self, source: Path, content: dict[Any, Any]) -> None:
+        self.source = source
+        self.names = _class_names(source, content)
+        self.has_keypoints = "kpt_shape" in content
+        self.declared_count = content.get("nc")
+        self.base = _base_folder(source, content)
+        self.absent: dict[str, str] = {}
+        self.places: dict[str, list[Path]] = {}
+        for split, keys in SPLIT_KEYS.items():
+            value = next((content[key] for key in keys if content.get(key)), None)
+            if value is not None:
+                self._locate(split, value)
+        self.splits = tuple(self.places)
+        self._pictures: dict[str, list[str]] = {}
+
+    def _locate(self, split: str, value: object) -> None:
+        stated = value if isinstance(value, list) else [value]
+        if not all(isinstance(each, str) for each in stated):
+            raise DetrofitError(f"'{split}' in {self.source} should be a folder, a list of folders, or a .txt file")
+        places = [_resolve(self.base, str(each)) for each in stated]
+        missing = [str(place) for place in places if not place.exists()]
+        if missing:
+            self.absent[split] = missing[0]
+        else:
+            self.places[split] = places
+
+    def categories(self, read: Callable[[str], Reading]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        return tuple(self.names), tuple(self.names.values())
+
+    def image_root(self, split: str) -> str:
+        folders = [str(place if place.is_dir() else place.parent) for place in self.places[split]]
+        paths = self._paths(split)
+        inside = all(path.startswith(folders[0].rstrip(os.sep) + os.sep) for path in paths)
+        if len(folders) == 1 and (inside or not paths):
+            return folders[0]
+        try:
+            return os.path.commonpath([os.path.dirname(path) for path in paths])
+        except ValueError:  # different drives
+            return ""
+
+    def fingerprint(self, split: str) -> str:
+        paths = self._paths(split)
+        labels = [label_path(path) for path in paths]
+        return digest_of_files([*paths, *labels], repr(self.names), str(self.has_keypoints))
+
+    def read(self, split: str) -> Reading:
+        paths = self._paths(split)
+        headers = read_headers(paths)
+        sizes = np.array([(header.width, header.height) for header in headers], np.int32).reshape(-1, 2)
+        problems = [
+            Problem("missing-image" if header.fault == "missing" else "unreadable-image", path, header.fault)
+            for path, header in zip(paths, headers, strict=True)
+            if header.fault
+        ]
+        table, label_problems = read_labels([label_path(path) for path in paths], self.has_keypoints)
+        image = table[:, 0].astype(np.int64)
+        scale = np.tile(sizes[image], 2).astype(np.float64)
+        root = self.image_root(split)
+        name_bytes, name_offsets = pack_names(os.path.relpath(path, root) if root else path for path in paths)
+        return Reading(
+            root=root,
+            name_bytes=name_bytes,
+            name_offsets=name_offsets,
+            image_ids=np.arange(1, len(paths) + 1, dtype=np.int64),
+            widths=sizes[:, 0],
+            heights=sizes[:, 1],
+            box_image=image,
+            boxes_xyxy=_to_corners(table[:, 2:]) * scale,
+            box_category=table[:, 1].astype(np.int64),
+            crowd=np.zeros(len(table), bool),
+            areas=np.full(len(table), np.nan, np.float32),
+            category_ids=np.array(list(self.names), np.int64),
+            category_names=tuple(self.names.values()),
+            problems=tuple(problems + label_problems),
+        )
+
+    def _paths(self, split: str) -> list[str]:
+        if split not in self._pictures:
+            found = [path for place in self.places[split] for path in _pictures_at(place)]
+            self._pictures[split] = list(dict.fromkeys(found))
+        return self._pictures[split]
+
+
+def _class_names(source: Path, content: dict[Any, Any]) -> dict[int, str]:
+    names = content.get("names")
+    if isinstance(names, list) and names:
+        return {position: str(name) for position, name in enumerate(names)}
+    if isinstance(names, dict) and names:
+        try:
+            return {int(key): str(names[key]) for key in sorted(names, key=int)}
+        except (TypeError, ValueError):
+            raise DetrofitError(f"'names' in {source} should map class numbers to names") from None
+    raise DetrofitError(f"{source} gives no class names: add 'names' with one name for each class number")
+
+
+def _base_folder(source: Path, content: dict[Any, Any]) -> Path:
+    stated = content.get("path")
+    if not stated:
+        return source.parent
+    beside = source.parent / str(stated)
+    if beside.exists():
+        return beside
+    return Path(str(stated)) if Path(str(stated)).exists() else source.parent
+
+
+def _resolve(base: Path, stated: str) -> Path:
+    place = base / stated
+    if not place.exists() and stated.startswith("../"):  # Roboflow writes paths as seen from one folder further down
+        return base / stated[3:]
+    return place
+
+
+def _pictures_at(place: Path) -> list[str]:
+    if place.is_dir():
+        return [str(place / name) for name in list_pictures(str(place))]
+    if is_picture(place.name):
+        return [str(place)]
+    try:
+        lines = [line.strip() for line in place.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        raise DetrofitError(f"{place} should be a text file with one picture path a line") from None
+    return [os.path.normpath(place.parent / line) for line in lines if line]
+
+
+def label_path(picture: str) -> str:
+    """Where a picture's labels are: the last folder `images` becomes `labels`, the ending `.txt`."""
+    stem = os.path.splitext(picture)[0].replace(os.sep, "/")
+    head, found, tail = stem.rpartition("/images/")
+    return (f"{head}/labels/{tail}" if found else stem) + ".txt"
+
+
+def read_labels(paths: list[str], has_keypoints: bool = False) -> tuple[np.ndarray, list[Problem]]:
+    """All boxes of label files as float64 `[M,6]`: file position, class, then cx, cy, w, h in 0..1.
+
+    Files that do not exist give no boxes. Polygons (class and three or more points) become the box around them;
+    with `has_keypoints` whatever follows the box is passed over. Lines that make no sense become problems.
+    """
+    with ThreadPoolExecutor(READING_THREADS) as pool:
+        contents = list(pool.map(_read_text, paths, chunksize=64))
+    plain: list[tuple[int, int, list[bytes]]] = []
+    rows: list[tuple[float, ...]] = []
+    problems: list[Problem] = []
+    for position, content in enumerate(contents):
+        if content is None:
+            continue
+        for number, line in enumerate(content.splitlines(), 1):
+            fields = line.split()
+            if len(fields) == 5 or (has_keypoints and len(fields) > 5):
+                plain.append((position, number, fields[:5]))
+            elif fields:
+                _read_polygon(fields, position, f"{paths[position]} line {number}", rows, problems)
+    table = np.concatenate([_read_plain(plain, paths, problems), np.array(rows, np.float64).reshape(-1, 6)])
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    return _refuse_pixels(table, paths, problems), problems
+
+
+def _read_text(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def _read_plain(plain: list[tuple[int, int, list[bytes]]], paths: list[str], problems: list[Problem]) -> np.ndarray:
+    try:
+        numbers = np.array([fields for _, _, fields in plain], dtype=np.bytes_).astype(np.float64).reshape(-1, 5)
+    except ValueError:  # some field is no number: find out which, one line at a time
+        numbers = np.array([_numbers(fields) for _, _, fields in plain], np.float64).reshape(-1, 5)
+    with np.errstate(invalid="ignore"):
+        sound = np.isfinite(numbers[:, 0]) & (numbers[:, 0] == np.floor(numbers[:, 0])) & (abs(numbers[:, 0]) < 2**31)
+    for row in np.flatnonzero(~sound).tolist():
+        position, number, fields = plain[row]
+        shown = b" ".join(fields).decode(errors="replace")[:60]
+        problems.append(Problem("malformed-label", f"{paths[position]} line {number}", f"'{shown}'"))
+    positions = np.array([position for position, _, _ in plain], np.float64)
+    return np.column_stack([positions, numbers])[sound]
+
+
+def _numbers(fields: list[bytes]) -> list[float]:
+    try:
+        return [float(field) for field in fields]
+    except ValueError:
+        return [np.nan] * len(fields)
+
+
+def _read_polygon(
+    fields: list[bytes], position: int, where: str, rows: list[tuple[float, ...]], problems: list[Problem]
+) -> None:
+    numbers = np.array(_numbers(fields))
+    if len(fields) < 7 or len(fields) % 2 == 0 or np.isnan(numbers[0]) or numbers[0] != np.floor(numbers[0]):
+        problems.append(Problem("malformed-label", where, f"{len(fields)} fields where class cx cy w h are expected"))
+        return
+    points = numbers[1:].reshape(-1, 2)
+    low, high = points.min(axis=0), points.max(axis=0)
+    rows.append((position, numbers[0], *((low + high) / 2), *(high - low)))
+
+
+def _refuse_pixels(table: np.ndarray, paths: list[str], problems: list[Problem]) -> np.ndarray:
+    too_large = (np.nan_to_num(abs(table[:, 2:])) > LARGEST_FRACTION).any(axis=1)
+    for row in table[too_large]:
+        shown = " ".join(f"{number:g}" for number in row[2:])
+        problems.append(Problem("not-normalised", paths[int(row[0])], f"box {shown}"))
+    return table[~too_large]
+
+
+def _to_corners(boxes: np.ndarray) -> np.ndarray:
+    half = boxes[:, 2:] / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)

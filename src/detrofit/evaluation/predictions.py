@@ -1,0 +1,143 @@
+"""What a detector said about the pictures of a split: gathered image by image, merged, and as COCO results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detrofit.data.index import DetectionIndex
+from detrofit.errors import DetrofitError
+from detrofit.files import write_file
+
+ImagePrediction = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes_xyxy [n,4], scores [n], labels [n]
+
+_COORDINATE_DECIMALS = 3  # of a pixel, in COCO results; scores keep all their digits, so that no ties arise
+_NOTHING: ImagePrediction = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+
+class Predictions:
+    """Detections for each picture, keyed by the picture's position in its `DetectionIndex`.
+
+    A picture counts once: a second prediction for it, which a sampler causes that pads the last batch, is dropped.
+    """
+
+    def __init__(self) -> None:
+        self._images: dict[int, ImagePrediction] = {}
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __contains__(self, image_index: int) -> bool:
+        return image_index in self._images
+
+    def __getitem__(self, image_index: int) -> ImagePrediction:
+        """(boxes_xyxy float32 `[n, 4]`, scores float32 `[n]`, labels int64 `[n]`) of a predicted picture."""
+        return self._images[image_index]
+
+    def add(self, image_index: int, boxes_xyxy: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> None:
+        """Record one picture, also one without detections.
+
+        Args:
+            image_index: the picture's position in the index.
+            boxes_xyxy: `[n, 4]` in pixels of the original picture.
+            scores: `[n]` in 0..1.
+            labels: `[n]` contiguous class ids.
+        """
+        if not len(boxes_xyxy) == len(scores) == len(labels):
+            raise ValueError(f"{len(boxes_xyxy)} boxes, {len(scores)} scores and {len(labels)} labels for one picture")
+        self._images.setdefault(
+            int(image_index),
+            (
+                np.array(boxes_xyxy, np.float32).reshape(-1, 4),
+                np.array(scores, np.float32),
+                np.array(labels, np.int64),
+            ),
+        )
+
+    @classmethod
+    def merge(cls, shards: Iterable[Predictions]) -> Predictions:
+        """One out of the shards of several processes; of a picture in two shards the first is kept."""
+        merged = cls()
+        for shard in shards:
+            for image_index, prediction in shard._images.items():
+                merged._images.setdefault(image_index, prediction)
+        return merged
+
+    def to_coco(self, index: DetectionIndex) -> list[dict[str, Any]]:
+        """COCO results: image_id, category_id (both original), bbox (x, y, width, height in pixels) and score."""
+        records: list[dict[str, Any]] = []
+        for image_index in sorted(self._images):
+            boxes, scores, labels = self._images[image_index]
+            image_id = int(index.image_ids[image_index])
+            rows = zip(boxes_to_xywh(boxes).tolist(), scores.tolist(), labels.tolist(), strict=True)
+            records += [
+                {"image_id": image_id, "category_id": int(index.category_ids[label]), "bbox": box, "score": score}
+                for box, score, label in rows
+            ]
+        return records
+
+    def write(self, path: str | Path, index: DetectionIndex) -> None:
+        """Write COCO results as JSON; the numbers in the file are those that `evaluate` scores."""
+        write_file(Path(path), json.dumps(self.to_coco(index)))
+
+    @classmethod
+    def read(cls, path: str | Path, index: DetectionIndex) -> Predictions:
+        """Read COCO results for the pictures of `index`; pictures that the file does not name have no detections.
+
+        Raises `DetrofitError` if the file is no list of COCO results or names an image or a category that the index
+        does not have.
+        """
+        by_image: dict[int, list[dict[str, Any]]] = {}
+        for record in _load_records(Path(path)):
+            by_image.setdefault(record["image_id"], []).append(record)
+        _refuse_unknown(path, "image_id", by_image, index.image_ids.tolist())
+        contiguous = {int(category): label for label, category in enumerate(index.category_ids)}
+        used = {record["category_id"] for records in by_image.values() for record in records}
+        _refuse_unknown(path, "category_id", used, contiguous)
+        predictions = cls()
+        for position, image_id in enumerate(index.image_ids.tolist()):
+            records = by_image.get(image_id, [])
+            boxes = _from_xywh(np.array([record["bbox"] for record in records], np.float64).reshape(-1, 4))
+            labels = np.array([contiguous[record["category_id"]] for record in records], np.int64)
+            predictions.add(position, boxes, np.array([record["score"] for record in records]), labels)
+        return predictions
+
+    def of(self, image_index: int) -> ImagePrediction:
+        """As `predictions[image_index]`, with empty arrays for a picture that was not predicted."""
+        return self._images.get(image_index, _NOTHING)
+
+
+def boxes_to_xywh(boxes_xyxy: np.ndarray) -> np.ndarray:
+    """xyxy `[n, 4]` to COCO's x, y, width, height in float64, rounded to a thousandth of a pixel.
+
+    Rounding undoes what float32 did to the numbers of an annotation file, and makes the scored numbers those written.
+    """
+    corners = boxes_xyxy.astype(np.float64)
+    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1).round(_COORDINATE_DECIMALS)
+
+
+def _from_xywh(boxes_xywh: np.ndarray) -> np.ndarray:
+    return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
+
+
+def _load_records(path: Path) -> list[dict[str, Any]]:
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DetrofitError(f"there are no predictions at {path}; check the path") from error
+    except (OSError, ValueError) as error:
+        raise DetrofitError(f"{path} cannot be read as JSON; give COCO results, as `detrofit val` writes") from error
+    needed = {"image_id", "category_id", "bbox", "score"}
+    if not isinstance(records, list) or not all(isinstance(each, dict) and needed <= set(each) for each in records):
+        raise DetrofitError(f"{path} is no list of COCO results (image_id, category_id, bbox, score)")
+    return records
+
+
+def _refuse_unknown(path: str | Path, key: str, given: Iterable[int], known: Iterable[int]) -> None:
+    unknown = sorted(set(given) - set(known), key=str)
+    if unknown:
+        raise DetrofitError(f"{path}: {key} {unknown[0]} is not in the data; give the predictions of this very split")

@@ -1,0 +1,37 @@
+"""Writing files so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from detrofit.errors import DetrofitError
+
+
+@contextmanager
+def atomic_write(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` to write to; on success it replaces `target`, on failure nothing stays.
+
+    Raises DetrofitError where the disk is full or the folder cannot be written.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise DetrofitError(f"cannot write {target}: {error.strerror or error}; free space or choose another folder") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_file(target: str | Path, content: str | bytes) -> Path:
+    """Write a whole file, or nothing; text is UTF-8. Returns the path."""
+    target = Path(target)
+    with atomic_write(target) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    return target

@@ -1,0 +1,91 @@
+"""`timm`: any backbone of the timm library that gives feature maps."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from detrofit.errors import DetrofitError, nearest
+from detrofit.parts.layers import DropPath
+from detrofit.parts.registry import part
+from detrofit.parts.slots import BACKBONE
+
+
+@part(
+    "timm",
+    fits=[BACKBONE],
+    paper="github.com/huggingface/pytorch-image-models",
+    licence="Apache-2.0 library; each model's weights have their own licence",
+)
+class TimmBackbone(nn.Module):
+    """A features-only model of timm by name. [B,3,H,W] in 0..1 to a list of maps for each of `strides`.
+
+    `mean` and `std` are those that the model was trained with. Building never downloads: pretrained weights belong to
+    training. Raises DetrofitError for an unknown name, or a model without maps of the strides asked for.
+    """
+
+    def __init__(
+        self,
+        strides: Sequence[int] = (8, 16, 32),
+        *,
+        name: str,
+        drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        out_indices: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        self._arguments: dict[str, Any] = {"model_name": name, "features_only": True, "pretrained": False}
+        if drop_path:
+            self._arguments["drop_path_rate"] = drop_path
+        chosen = out_indices or _indices_of(name, strides)
+        self.net = _create(name, {**self._arguments, "out_indices": chosen})
+        self._arguments["out_indices"] = chosen
+        self.strides = tuple(self.net.feature_info.reduction())
+        self.channels = tuple(self.net.feature_info.channels())
+        if self.strides != tuple(strides):
+            raise DetrofitError(f"timm model '{name}' gives strides {self.strides} at {chosen}, not {tuple(strides)}")
+        config = self.net.default_cfg if hasattr(self.net, "default_cfg") else self.net.pretrained_cfg
+        self.mean = tuple(config["mean"])
+        self.std = tuple(config["std"])
+        _use_own_drop_paths(self.net)
+
+    def reset_parameters(self) -> None:
+        """timm's own initial values for this model, drawn anew."""
+        self.net.load_state_dict(_create(self._arguments["model_name"], self._arguments).state_dict())
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.net(x)
+
+
+def _create(name: str, arguments: dict[str, Any]) -> Any:
+    import timm
+
+    try:
+        return timm.create_model(**arguments)
+    except RuntimeError as error:
+        known = timm.list_models()
+        if name.split(".")[0] in known:
+            raise DetrofitError(f"timm model '{name}' cannot be built as a backbone: {error}") from error
+        raise DetrofitError(f"timm has no model '{name}'{nearest(name, known)}") from None
+
+
+def _indices_of(name: str, strides: Sequence[int]) -> tuple[int, ...]:
+    """The feature indices whose strides are those asked for: the deepest map of each stride that is no head."""
+    with torch.device("meta"):
+        info = _create(name, {"model_name": name, "features_only": True, "pretrained": False}).feature_info
+    reductions = info.reduction()
+    missing = sorted(set(strides) - set(reductions))
+    if missing:
+        raise DetrofitError(f"timm model '{name}' has no map of stride {missing[0]}; it has {sorted(set(reductions))}")
+    return tuple(max(index for index, stride in enumerate(reductions) if stride == wanted) for wanted in strides)
+
+
+def _use_own_drop_paths(net: nn.Module) -> None:
+    """timm's drop path draws from the global generator; ours has a stream of its own for each module and step."""
+    from timm.layers import DropPath as TimmDropPath
+
+    for module in list(net.modules()):
+        for child_name, child in list(module.named_children()):
+            if isinstance(child, TimmDropPath):
+                setattr(module, child_name, DropPath(child.drop_prob or 0.0))

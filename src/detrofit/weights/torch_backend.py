@@ -1,0 +1,32 @@
+"""What lets the runtime's Detector run a model file with torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from detrofit.model.fuse import fuse
+from detrofit.model.postprocess import postprocess
+from detrofit.weights.model_file import load_model, read_info
+
+
+class TorchBackend:
+    """Runs a model file. Called with images float32 [B,3,H,W] in 0..1, it returns boxes xyxy in 0..1 [B,K,4],
+    scores [B,K] and contiguous labels [B,K], best first."""
+
+    def __init__(self, path: Path, device: str | None = None, plugins: Iterable[Path] = ()) -> None:
+        info = read_info(path)
+        self.class_names, self.category_ids = info.class_names, info.category_ids
+        self.input_size, self.threshold = info.input_size, info.threshold
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = fuse(load_model(path, plugins=plugins)).to(self.device, memory_format=torch.channels_last)
+        self.max_detections = self.model.frame.max_detections
+
+    @torch.inference_mode()
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        output = self.model(torch.from_numpy(images).to(self.device, memory_format=torch.channels_last))
+        result = postprocess(output.prediction, (1, 1), max_detections=self.max_detections)
+        return tuple(tensor.float().cpu().numpy() for tensor in result)  # type: ignore[return-value]
