@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-# Before anything imports torch: the workers of pytest-xdist share the cores, so one thread each; child processes inherit it.
+# Before anything imports torch: the workers of pytest-xdist share the cores, so one thread each, and child processes
+# inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -115,7 +115,7 @@ def test_a_broken_file_is_one_line_that_names_it(name: str, tmp_path: Path) -> N
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DetrofitError, match="absent.jpg: no such file"):
+    with pytest.raises(DetrofitError, match=r"absent\.jpg: no such file"):
         decode_picture(tmp_path / "absent.jpg")
     with pytest.raises(DetrofitError, match="folder"):
         decode_picture(tmp_path)

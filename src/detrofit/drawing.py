@@ -67,7 +67,7 @@ def font_for(text: str, size: int) -> Font:
 def _sizes(width: int, height: int) -> tuple[int, int]:
     """Thickness of a line and height of a caption, in pixels, that stay readable when the picture is shown whole."""
     side = max(width, height)
-    return max(1, round(side / 320)), max(10, round(side / 45))
+    return max(2, round(side / 300)), max(12, round(side / 42))
 
 
 def _inside(box: np.ndarray, canvas: Image.Image) -> tuple[int, int, int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib import metadata
 
 from detrofit.errors import DetrofitError, missing_extra
 
@@ -22,12 +21,14 @@ def extra_that_brings(module: str) -> str | None:
 
 def explain_missing_module(error: ModuleNotFoundError) -> DetrofitError | None:
     """The one-line error for a module of an extra that is not installed; None if no extra would bring it."""
-    module = (error.name or "").partition(".")[0]
+    module = error.name or ""  # a dotted name is a hole in something installed, which no extra would fill
     extra = extra_that_brings(module)
     return missing_extra(module, extra) if extra else None
 
 
 def _requirements() -> list[str]:
+    from importlib import metadata  # slow to import, and rarely needed
+
     try:
         return metadata.requires("detrofit") or []
     except metadata.PackageNotFoundError:  # imported from a bare source tree

@@ -71,7 +71,7 @@ def _open(source: str | os.PathLike[str] | bytes, name: str) -> Image.Image:
         raise DetrofitError(f"{name} is not a picture in a known format; remove or replace it") from None
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - readers raise nearly anything on damaged headers
+    except Exception as error:  # readers raise nearly anything on damaged headers
         raise _damaged(name, error) from None
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -88,7 +88,7 @@ def _upright_rgb(image: Image.Image, name: str) -> np.ndarray:
         return np.array(_to_rgb(image, name))
     except (DetrofitError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - as above, for damaged contents
+    except Exception as error:  # as above, for damaged contents
         raise _damaged(name, error) from None
 
 

@@ -45,7 +45,7 @@ def broken(kind: str) -> None:
     if kind == "file":
         open("/no/such/file")
     if kind == "extra":
-        raise ModuleNotFoundError("No module named 'torch'", name="torch.nn")
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
     if kind == "module":
         raise ModuleNotFoundError("No module named 'nonsense'", name="nonsense")
     raise ZeroDivisionError(kind)

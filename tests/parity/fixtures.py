@@ -43,7 +43,7 @@ class Case:
         return self.record.get("setup", {})
 
     @property
-    def tolerance(self) -> dict[str, float]:
+    def tolerance(self) -> dict[str, Any]:
         """`atol` and `rtol` of a comparison with `outputs`."""
         return self.record["tolerance"]
 

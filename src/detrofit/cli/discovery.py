@@ -62,9 +62,7 @@ def command_outlines(package: str) -> list[CommandOutline]:
 def import_command(outline: CommandOutline) -> Any:
     """The command itself, its module imported."""
     if outline.is_group:
-        return CommandFolder(
-            package=outline.module, name=outline.name, help=outline.summary, rich_markup_mode=None
-        )
+        return CommandFolder(package=outline.module, name=outline.name, help=outline.summary, rich_markup_mode=None)
     module = importlib.import_module(outline.module)
     application = typer.Typer(add_completion=False, rich_markup_mode=None)
     application.command(name=outline.name)(getattr(module, outline.module.rpartition(".")[2]))

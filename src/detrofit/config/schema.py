@@ -27,14 +27,14 @@ class AugmentSettings(Section):
     vertical_flip: Probability = Field(0.0, description="mirror top and bottom; for pictures without an up")
     mosaic: Probability = Field(0.0, description="four pictures in one")
     mixup: Probability = Field(0.0, description="two pictures blended")
-    multiscale: Annotated[int, Field(ge=0, le=8)] = Field(
-        0, description="train at sizes up to this many steps of 32 pixels smaller and larger; 0: one size"
+    multiscale: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.25, description="train at sizes up to this share smaller and larger, in steps of 32 pixels; 0: one size"
     )
     stop_epochs: Annotated[int, Field(ge=0)] | None = Field(
         None, description="last epochs without the strong changes (all but the flips); default: a tenth, at least 1"
     )
-    repeat_threshold: Probability = Field(
-        0.0, description="repeat pictures of classes rarer than this share of pictures; 0: off (arXiv:1908.03195)"
+    rare_class_threshold: Probability | None = Field(
+        None, description="show pictures of classes rarer than this share of pictures more often (arXiv:1908.03195)"
     )
 
 

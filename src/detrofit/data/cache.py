@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+
+from detrofit.errors import DetrofitError
+from detrofit.files import atomic_write
 
 FORMAT = 1  # raise when the meaning of a stored array changes: older entries are then never found
 KEPT_ENTRIES = 100
@@ -63,19 +65,12 @@ def load(key: str) -> dict[str, np.ndarray] | None:
 def store(key: str, arrays: dict[str, np.ndarray]) -> None:
     """Keep arrays under `key`. A cache folder that cannot be written only costs time, so it is no error."""
     target = _path(key)
-    partial: str | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(prefix=".partial-", suffix=".npz", dir=target.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
+        with atomic_write(target) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
         _forget_oldest(target.parent)
-    except OSError:
-        if partial is not None:
-            Path(partial).unlink(missing_ok=True)
+    except (DetrofitError, OSError):
+        return
 
 
 def _path(key: str) -> Path:

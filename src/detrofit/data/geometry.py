@@ -122,7 +122,7 @@ def render(
     seen = picture.pixels[:, source.top : source.bottom, source.left : source.right]
     seen = _resized(seen, (target.height, target.width), recolour)
     boxes, labels = _visible_boxes(picture, source)
-    boxes = _moved(boxes, source, target)
+    boxes = clip_boxes(_moved(boxes, source, target), *size)
     if seen.shape[-2:] == size:
         return LabelledPicture(seen.contiguous(), boxes, labels)
     pixels = torch.full((3, *size), fill, dtype=torch.uint8)

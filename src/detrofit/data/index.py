@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -22,7 +23,7 @@ def unpack_names(name_bytes: np.ndarray, name_offsets: np.ndarray) -> list[str]:
     """The inverse of `pack_names`."""
     blob = name_bytes.tobytes()
     offsets = name_offsets.tolist()
-    return [os.fsdecode(blob[start:end]) for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [os.fsdecode(blob[start:end]) for start, end in itertools.pairwise(offsets)]
 
 
 @dataclass(frozen=True, eq=False)

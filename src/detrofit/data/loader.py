@@ -44,7 +44,7 @@ class LoadingFailure(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TrainingPictures(Dataset):  # type: ignore[type-arg]
+class TrainingPictures(Dataset):
     """Augmented pictures by request."""
 
     index: DetectionIndex
@@ -63,7 +63,7 @@ class TrainingPictures(Dataset):  # type: ignore[type-arg]
 
 
 @dataclass(frozen=True)
-class EvaluationPictures(Dataset):  # type: ignore[type-arg]
+class EvaluationPictures(Dataset):
     """Whole pictures, resized, by their position in the index."""
 
     index: DetectionIndex

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import yaml
 
 from detrofit.data import cache
 from detrofit.data.coco import CocoReader, find_coco_splits, mapped_coco_splits, single_coco_split
 from detrofit.data.index import DetectionIndex
-from detrofit.data.reading import Reading, build_index, from_arrays, to_arrays
+from detrofit.data.reading import Problem, Reading, build_index, from_arrays, to_arrays
 from detrofit.data.voc import VocReader
 from detrofit.data.yolo import YoloReader
 from detrofit.errors import DetrofitError, nearest
@@ -49,6 +49,9 @@ class Reader(Protocol):
     def read(self, split: str) -> Reading:
         """Read a split's files."""
 
+    def strays(self) -> list[Problem]:
+        """Pictures and label files that have no counterpart, or that no split lists."""
+
 
 class Dataset:
     """A data set on disk in one of the three forms; splits are read when asked for, and cached by content."""
@@ -79,7 +82,9 @@ class Dataset:
         """The arrays of one split; DetrofitError names the splits there are if `name` is none of them."""
         if name not in self._indices:
             reading = self.reading(name)
-            self._refuse_other_names(reading, name)
+            conflicts = self._conflicts(reading, name)
+            if conflicts:
+                raise DetrofitError(f"{self.source}: {conflicts[0]}; give all splits the same categories")
             self._indices[name] = build_index(reading, name, self.class_names, self.category_ids)
             self._readings.pop(name)  # the raw arrays are several times larger than the index
         return self._indices[name]
@@ -94,14 +99,17 @@ class Dataset:
         dropped = ", ".join(f"{counts[code]:,} {words}" for code, words in LEFT_OUT_WORDS.items() if counts[code])
         return f"{text}; left out: {dropped} (see detrofit data check)" if dropped else text
 
-    def _refuse_other_names(self, reading: Reading, split: str) -> None:
+    def category_conflicts(self) -> list[str]:
+        """Categories that have another name in another split, each as a sentence."""
+        return [conflict for split in self.splits for conflict in self._conflicts(self.reading(split), split)]
+
+    def _conflicts(self, reading: Reading, split: str) -> list[str]:
         names = dict(zip(self.category_ids, self.class_names, strict=True))
-        for category_id, name in zip(reading.category_ids.tolist(), reading.category_names, strict=True):
-            if names.get(category_id, name) != name:
-                raise DetrofitError(
-                    f"category {category_id} of {self.source} is '{names[category_id]}' in '{self.splits[0]}' "
-                    f"but '{name}' in '{split}': give all splits the same categories"
-                )
+        return [
+            f"category {category_id} is '{names[category_id]}' in '{self.splits[0]}' but '{name}' in '{split}'"
+            for category_id, name in zip(reading.category_ids.tolist(), reading.category_names, strict=True)
+            if names.get(category_id, name) != name
+        ]
 
     def _absent_split(self, split: str) -> DetrofitError:
         named = ", ".join(self.splits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -12,11 +12,12 @@ from detrofit.data.index import DetectionIndex, pack_names, unpack_names
 
 @dataclass(frozen=True)
 class Problem:
-    """Something a reader could not use: a finding code, the file (and line) at fault, and what is wrong with it."""
+    """Something a reader could not use: a finding code, the file (and line) at fault, what is wrong, how often."""
 
     code: str
     where: str
     detail: str
+    count: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,7 @@ class Reading:
     image_ids: np.ndarray  # int64 [N]
     widths: np.ndarray  # int32 [N], 0 where the picture could not be read
     heights: np.ndarray  # int32 [N]
+    stated_sizes: np.ndarray  # int32 [N,2], width and height as the labels have them, 0 where they say nothing
     box_image: np.ndarray  # int64 [M], position of the picture
     boxes_xyxy: np.ndarray  # float64 [M,4], pixels
     box_category: np.ndarray  # int64 [M], original category id
@@ -45,8 +47,8 @@ class Reading:
 
 
 ARRAYS = (
-    *("name_bytes", "name_offsets", "image_ids", "widths", "heights", "box_image", "boxes_xyxy", "box_category"),
-    *("crowd", "areas", "category_ids"),
+    *("name_bytes", "name_offsets", "image_ids", "widths", "heights", "stated_sizes", "box_image"),
+    *("boxes_xyxy", "box_category", "crowd", "areas", "category_ids"),
 )
 
 
@@ -54,7 +56,7 @@ def to_arrays(reading: Reading) -> dict[str, np.ndarray]:
     """The reading as named arrays, for the cache; `root` stays out, for the folder may move."""
     text = {
         "category_names": list(reading.category_names),
-        "problems": [[problem.code, problem.where, problem.detail] for problem in reading.problems],
+        "problems": [astuple(problem) for problem in reading.problems],
     }
     arrays = {name: getattr(reading, name) for name in ARRAYS}
     return {**arrays, "text": np.frombuffer(json.dumps(text).encode(), np.uint8)}
@@ -67,7 +69,7 @@ def from_arrays(arrays: dict[str, np.ndarray], root: str) -> Reading:
         root=root,
         category_names=tuple(text["category_names"]),
         problems=tuple(Problem(*each) for each in text["problems"]),
-        **{name: arrays[name] for name in ARRAYS},
+        **{name: arrays[name] for name in ARRAYS},  # type: ignore[arg-type]
     )
 
 
@@ -172,5 +174,5 @@ def _count_left_out(reading: Reading, faults: BoxFaults, kept_images: int) -> di
         "outside-box": int((faults.outside & ~faults.unknown_class).sum()),
     }
     for code in DROPPED_BY_READER:
-        counts[code] = sum(problem.code == code for problem in reading.problems)
+        counts[code] = sum(problem.count for problem in reading.problems if problem.code == code)
     return {code: count for code, count in counts.items() if count}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from detrofit.data.mosaic import four_pictures, mixed
 from detrofit.parts.boxes import xyxy_to_cxcywh
 from detrofit.randomness import derive_seed
 
-Target: TypeAlias = dict[str, "Tensor | int | tuple[int, int]"]
+Target: TypeAlias = dict[str, Any]
 SIZE_MULTIPLE = 32  # of the sizes that multi-scale training chooses from: the largest stride
 MIXUP_SHARPNESS = 32.0  # both parameters of the beta distribution of the first picture's share: close to one half
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,12 +14,14 @@ import numpy as np
 
 from detrofit.data.cache import digest_of_files
 from detrofit.data.index import pack_names
-from detrofit.data.pictures import READING_THREADS, is_picture, list_pictures, read_headers
+from detrofit.data.pictures import READING_THREADS, is_picture, list_files, list_pictures, read_sizes
 from detrofit.data.reading import Problem, Reading
 from detrofit.errors import DetrofitError
 
 SPLIT_KEYS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 LARGEST_FRACTION = 1.5  # a centre or side beyond this many picture sides is in pixels by mistake, not over the edge
+NO_LABELS = ("classes.txt", "labels.txt")  # text files that labelling tools leave beside the labels
+LONGEST_NUMBER = 40  # characters; whatever is longer is no number, and would make the array of texts enormous
 
 
 class YoloReader:
@@ -72,14 +76,8 @@ class YoloReader:
 
     def read(self, split: str) -> Reading:
         paths = self._paths(split)
-        headers = read_headers(paths)
-        sizes = np.array([(header.width, header.height) for header in headers], np.int32).reshape(-1, 2)
-        problems = [
-            Problem("missing-image" if header.fault == "missing" else "unreadable-image", path, header.fault)
-            for path, header in zip(paths, headers, strict=True)
-            if header.fault
-        ]
-        table, label_problems = read_labels([label_path(path) for path in paths], self.has_keypoints)
+        sizes = read_sizes(paths)
+        table, problems = read_labels([label_path(path) for path in paths], self.has_keypoints)
         image = table[:, 0].astype(np.int64)
         scale = np.tile(sizes[image], 2).astype(np.float64)
         root = self.image_root(split)
@@ -91,6 +89,7 @@ class YoloReader:
             image_ids=np.arange(1, len(paths) + 1, dtype=np.int64),
             widths=sizes[:, 0],
             heights=sizes[:, 1],
+            stated_sizes=np.zeros((len(paths), 2), np.int32),
             box_image=image,
             boxes_xyxy=_to_corners(table[:, 2:]) * scale,
             box_category=table[:, 1].astype(np.int64),
@@ -98,8 +97,33 @@ class YoloReader:
             areas=np.full(len(table), np.nan, np.float32),
             category_ids=np.array(list(self.names), np.int64),
             category_names=tuple(self.names.values()),
-            problems=tuple(problems + label_problems),
+            problems=tuple(problems),
         )
+
+    def strays(self) -> list[Problem]:
+        problems = []
+        known: set[str] = set()
+        folders: set[str] = set()
+        for split, places in self.places.items():
+            labels = [label_path(path) for path in self._paths(split)]
+            problems += [
+                Problem("image-without-label", path, "no label file")
+                for path, label in zip(self._paths(split), labels, strict=True)
+                if not os.path.exists(label)
+            ]
+            problems += [Problem("shared-label", label, "") for label, times in Counter(labels).items() if times > 1]
+            known.update(labels)
+            stated = (os.path.dirname(label_path(str(place / "any"))) for place in places if place.is_dir())
+            folders.update(folder for folder in stated if os.path.isdir(folder))
+        found = (os.path.join(folder, name) for folder in sorted(folders) for name in list_files(folder))
+        lost = (path for path in found if path.endswith(".txt") and path not in known)
+        problems += [
+            Problem("label-without-image", path, "") for path in lost if os.path.basename(path) not in NO_LABELS
+        ]
+        if isinstance(self.declared_count, int) and self.declared_count != len(self.names):
+            detail = f"nc is {self.declared_count}, but {len(self.names)} names are given"
+            problems.append(Problem("class-count-mismatch", str(self.source), detail))
+        return problems
 
     def _paths(self, split: str) -> list[str]:
         if split not in self._pictures:
@@ -172,7 +196,8 @@ def read_labels(paths: list[str], has_keypoints: bool = False) -> tuple[np.ndarr
             continue
         for number, line in enumerate(content.splitlines(), 1):
             fields = line.split()
-            if len(fields) == 5 or (has_keypoints and len(fields) > 5):
+            box_only = len(fields) == 5 or (has_keypoints and len(fields) > 5)
+            if box_only and max(map(len, fields[:5])) <= LONGEST_NUMBER:
                 plain.append((position, number, fields[:5]))
             elif fields:
                 _read_polygon(fields, position, f"{paths[position]} line {number}", rows, problems)
@@ -184,7 +209,7 @@ def read_labels(paths: list[str], has_keypoints: bool = False) -> tuple[np.ndarr
 def _read_text(path: str) -> bytes | None:
     try:
         with open(path, "rb") as file:
-            return file.read()
+            return file.read().removeprefix(codecs.BOM_UTF8)
     except OSError:
         return None
 

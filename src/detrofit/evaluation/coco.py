@@ -77,7 +77,7 @@ def coco_metrics(index: DetectionIndex, predictions: Predictions) -> CocoMetrics
     evaluator.accumulate()
     # The evaluator orders classes by original id.
     contiguous = np.argsort(np.argsort(index.category_ids))
-    precision = np.asarray(evaluator.eval["precision"], np.float64)[:, :, contiguous, :, -1]
+    precision = np.asarray(evaluator.eval["precision"], np.float64)[..., -1][:, :, contiguous]
     recall = np.asarray(evaluator.eval["recall"], np.float64)[:, contiguous]
     return CocoMetrics(_absent_as_nan(precision), _absent_as_nan(recall))
 

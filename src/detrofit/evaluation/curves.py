@@ -81,6 +81,7 @@ def _draw_panel(axes: Axes, rows: Sequence[MetricRow], title: str, names: Sequen
         )
     axes.set(title=title, xlabel="epoch")
     axes.set_ylim(bottom=0)
+    axes.ticklabel_format(axis="y", scilimits=(-3, 4))
     if title.startswith("Accuracy"):
         axes.set_ylim(0, 1)
     axes.legend(loc="best")

@@ -22,7 +22,7 @@ class Matches:
         iou_thresholds: T thresholds.
         image_index: int64 `[D]`, the picture's position in the index.
         label: int64 `[D]`, contiguous class.
-        score: float32 `[D]`.
+        score: float64 `[D]`, so that a threshold halfway between two float32 scores tells them apart.
         matched_object: int64 `[T, D]`, position in the index's boxes, or `NOT_MATCHED`.
         ignored: bool `[T, D]`, found a crowd object: neither right nor wrong.
         position: int64 `[D]`, the detection's position among those of its picture in the predictions.
@@ -56,7 +56,7 @@ def match_detections(
         tuple(iou_thresholds),
         image_index=np.repeat(np.arange(len(index)), [len(part.order) for part in parts]),
         label=np.concatenate([np.zeros(0, np.int64), *(part.labels for part in parts)]),
-        score=np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)]),
+        score=np.concatenate([np.zeros(0), *(part.scores.astype(np.float64) for part in parts)]),
         matched_object=np.concatenate([empty, *(part.matched for part in parts)], axis=1),
         ignored=np.concatenate([empty.astype(bool), *(part.ignored for part in parts)], axis=1),
         position=np.concatenate([np.zeros(0, np.int64), *(part.order for part in parts)]),

@@ -91,7 +91,7 @@ def score_curve(index: DetectionIndex, matches: Matches, label: int | None = Non
     if label is not None:
         counted &= matches.label == label
         objects = objects & (index.labels == label)
-    scores, right = matches.score[counted].astype(np.float64), matches.true_positive[0][counted]
+    scores, right = matches.score[counted], matches.true_positive[0][counted]
     order = np.argsort(-scores, kind="stable")
     scores, right = scores[order], right[order]
     last_of_tie = np.append(scores[:-1] != scores[1:], True)[: len(scores)]

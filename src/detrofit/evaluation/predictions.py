@@ -15,7 +15,6 @@ from detrofit.files import write_file
 
 ImagePrediction = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes_xyxy [n,4], scores [n], labels [n]
 
-_COORDINATE_DECIMALS = 3  # of a pixel, in COCO results; scores keep all their digits, so that no ties arise
 _NOTHING: ImagePrediction = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
 
@@ -82,7 +81,7 @@ class Predictions:
 
     def write(self, path: str | Path, index: DetectionIndex) -> None:
         """Write COCO results as JSON; the numbers in the file are those that `evaluate` scores."""
-        write_file(Path(path), json.dumps(self.to_coco(index)))
+        write_file(Path(path), json.dumps(self.to_coco(index), separators=(",", ":")))
 
     @classmethod
     def read(cls, path: str | Path, index: DetectionIndex) -> Predictions:
@@ -112,12 +111,9 @@ class Predictions:
 
 
 def boxes_to_xywh(boxes_xyxy: np.ndarray) -> np.ndarray:
-    """xyxy `[n, 4]` to COCO's x, y, width, height in float64, rounded to a thousandth of a pixel.
-
-    Rounding undoes what float32 did to the numbers of an annotation file, and makes the scored numbers those written.
-    """
+    """xyxy `[n, 4]` to COCO's x, y, width, height in float64, where the difference of two float32 numbers is exact."""
     corners = boxes_xyxy.astype(np.float64)
-    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1).round(_COORDINATE_DECIMALS)
+    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
 
 
 def _from_xywh(boxes_xywh: np.ndarray) -> np.ndarray:

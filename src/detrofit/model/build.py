@@ -101,7 +101,19 @@ def _parts(frame: Frame, filler: SlotFiller) -> dict[str, nn.Module]:
 
 def _decoder(frame: Frame, num_classes: int) -> Decoder:
     return Decoder(
-        in_channels=[frame.hidden_dim] * len(frame.strides),
-        strides=frame.strides,
-        num_classes=num_classes,
+        [frame.hidden_dim] * len(frame.strides),
+        frame.strides,
+        num_classes,
+        hidden_dim=frame.decoder_dim,
+        num_queries=frame.num_queries,
+        num_layers=frame.decoder_layers,
+        eval_layers=frame.eval_decoder_layers,
+        num_heads=frame.heads,
+        feedforward_dim=frame.decoder_ffn_dim,
+        num_points=frame.points_of_levels,
+        sampling=frame.sampling,
+        selection=frame.query_selection,
+        num_denoising=frame.num_denoising,
+        label_noise=frame.label_noise,
+        box_noise=frame.box_noise,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -59,7 +59,7 @@ class Denoising(nn.Module):
 
     def forward(
         self,
-        targets: Sequence[dict[str, Tensor]],
+        targets: Sequence[Mapping[str, Tensor]],
         num_matching: int,
         *,
         max_boxes: int | None = None,
@@ -87,7 +87,7 @@ class Denoising(nn.Module):
         layout = DenoisingLayout(groups, 2 * groups * width, positive_queries(counts, groups, width))
         return DenoisingQueries(content, reference, visible, layout)
 
-    def _padded(self, targets: Sequence[dict[str, Tensor]], width: int) -> tuple[Tensor, Tensor]:
+    def _padded(self, targets: Sequence[Mapping[str, Tensor]], width: int) -> tuple[Tensor, Tensor]:
         """Labels `[B,width]`, the padding class beyond an image's own, and boxes `[B,width,4]`, zeros beyond."""
         labels = [_pad_rows(target["labels"], width, self.num_classes) for target in targets]
         boxes = [_pad_rows(target["boxes"], width, 0.0) for target in targets]

@@ -44,7 +44,7 @@ class RTDETR(nn.Module):
         self.frame, self.num_classes = frame, num_classes
         self.slots, self.retrofit = slots, tuple(retrofit)
         mean, std = torch.tensor(backbone.mean), torch.tensor(backbone.std)
-        self._normalises = bool(mean.any() or (std != 1).any())
+        self._normalises = any(backbone.mean) or any(value != 1 for value in backbone.std)
         self.register_buffer("mean", mean.view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", std.view(1, 3, 1, 1), persistent=False)
 

@@ -87,9 +87,7 @@ def _rows(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(1, index.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
 
 
-def make_anchors(
-    shapes: Sequence[tuple[int, int]], strides: Sequence[int], like: Tensor
-) -> tuple[Tensor, Tensor]:
+def make_anchors(shapes: Sequence[tuple[int, int]], strides: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
     """An anchor for each cell of maps of `shapes` (height, width), levels one after the other, row by row.
 
     The anchor is a square at the cell's centre, 0.05 * stride / 8 of the image wide and high.

@@ -125,7 +125,7 @@ class SlotFiller:
         choice = self.choice(slot, default, index)
         part = get_part(choice.part)
         entry, numbers = self._entry(slot, part, choice, numbers)
-        self._check_channels(slot, part, numbers)
+        self._check_channels(slot, part, choice, numbers)
         address = slot.address(self._context)
         inner = SlotFiller(self._assembly, self._context, inside=address)
         module: nn.Module = part.build(**part.accepts({"slots": inner, **numbers}), **choice.options)
@@ -159,10 +159,11 @@ class SlotFiller:
             return ConvNorm(in_channels, out_channels), {**numbers, "in_channels": out_channels}  # type: ignore[arg-type]
         return None, numbers
 
-    def _check_channels(self, slot: Slot, part: Part, numbers: Mapping[str, Any]) -> None:
+    def _check_channels(self, slot: Slot, part: Part, choice: PartChoice, numbers: Mapping[str, Any]) -> None:
+        multiple = part.channel_multiple_with(choice.options)
         for name in ("in_channels", "out_channels"):
-            if numbers.get(name, 0) % part.channel_multiple:
+            if numbers.get(name, 0) % multiple:
                 raise DetrofitError(
                     f"part '{part.name}' in slot {slot.address(self._context)} needs {name} to be a multiple of "
-                    f"{part.channel_multiple}, and this place has {numbers[name]}"
+                    f"{multiple}, and this place has {numbers[name]}"
                 )

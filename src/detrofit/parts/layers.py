@@ -141,7 +141,10 @@ def seed_drop_paths(model: nn.Module, seed: int, step: int, rank: int = 0, world
 
 
 class PadToMultiple(nn.Module):
-    """Pads the map with zeros at the bottom and right to a multiple of `multiple`, then applies `body`."""
+    """Pads the map with zeros at the bottom and right to a multiple of `multiple`, applies `body`, crops the result.
+
+    [B,C,H,W] to [B,Cout,ceil(H/s),ceil(W/s)], s being the stride of `body`.
+    """
 
     def __init__(self, body: nn.Module, multiple: int) -> None:
         super().__init__()
@@ -150,4 +153,8 @@ class PadToMultiple(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         bottom, right = (-x.shape[-2]) % self.multiple, (-x.shape[-1]) % self.multiple
-        return self.body(functional.pad(x, (0, right, 0, bottom)) if bottom or right else x)
+        if not bottom and not right:
+            return self.body(x)
+        y = self.body(functional.pad(x, (0, right, 0, bottom)))
+        stride = (x.shape[-2] + bottom) // y.shape[-2]
+        return y[..., : -(-x.shape[-2] // stride), : -(-x.shape[-1] // stride)]

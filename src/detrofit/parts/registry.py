@@ -50,7 +50,7 @@ class Part:
     can_stride: bool | Callable[[Mapping[str, Any]], bool]
     can_widen: bool
     size_multiple: int
-    channel_multiple: int
+    channel_multiple: int | Callable[[Mapping[str, Any]], int]
     slots: tuple[Slot, ...]
     origin: Origin
 
@@ -79,6 +79,10 @@ class Part:
         """Whether it takes `stride` 2 with these options."""
         return self.can_stride(options) if callable(self.can_stride) else self.can_stride
 
+    def channel_multiple_with(self, options: Mapping[str, Any]) -> int:
+        """What channel numbers must be multiples of with these options."""
+        return self.channel_multiple(options) if callable(self.channel_multiple) else self.channel_multiple
+
     def accepts(self, numbers: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the frame's numbers that the constructor asks for."""
         return {name: value for name, value in numbers.items() if name in self.parameters}
@@ -97,7 +101,7 @@ def part(
     can_stride: bool | Callable[[Mapping[str, Any]], bool] = False,
     can_widen: bool = False,
     size_multiple: int = 1,
-    channel_multiple: int = 1,
+    channel_multiple: int | Callable[[Mapping[str, Any]], int] = 1,
     slots: Sequence[Slot] = (),
 ) -> Callable[[Module], Module]:
     """Declare a module class as a part.
@@ -109,7 +113,7 @@ def part(
         can_stride: takes `stride` 2, always or with these options. Otherwise the frame downsamples before it.
         can_widen: takes `out_channels` other than `in_channels`. Otherwise the frame puts a 1x1 before it.
         size_multiple: heights and widths must be multiples of it; the frame pads at the bottom and right.
-        channel_multiple: channel numbers must be multiples of it; others are refused.
+        channel_multiple: channel numbers must be multiples of it, always or with these options; others are refused.
         slots: the slots that it offers inside itself; its constructor then takes `slots`, a `SlotFiller`.
     """
 

@@ -51,7 +51,7 @@ BACKBONE = Slot(
     "image [B,3,H,W] to a list of maps, one for each of `strides`; declares channels, strides, mean and std",
     ("slots", "strides"),
 )
-BACKBONE_STEM = Slot("backbone.stem", "[B,3,H,W] to [B,Cout,H/4,W/4], as two downsamples", WIDTHS)
+BACKBONE_STEM = Slot("backbone.stem", "[B,3,H,W] to [B,Cout,H/4,W/4], as two downsamples", SHAPE)
 STAGE_BLOCK = Slot(
     "backbone.stage{stage}.block",
     "[B,Cin,H,W] to [B,Cout,ceil(H/stride),ceil(W/stride)]",

@@ -103,6 +103,15 @@ def read_info(file: str | Path) -> ModelInfo:
     return ModelInfo(**{**info, **tuples})
 
 
+def is_model_file(file: Path) -> bool:
+    """Whether a file is a model file of ours, whatever its name."""
+    try:
+        with safetensors.safe_open(file, framework="pt") as opened:
+            return _KEY in (opened.metadata() or {})
+    except (OSError, safetensors.SafetensorError):
+        return False
+
+
 def _read_metadata(file: Path) -> dict[str, Any]:
     try:
         with safetensors.safe_open(file, framework="pt") as opened:

@@ -102,7 +102,7 @@ class ResNetVD(nn.Module):
         outputs = [width * (_BOTTLENECK_EXPANSION if bottleneck else 1) for width in widths]
         self.strides = tuple(strides)
         self.channels = tuple(outputs[(4, 8, 16, 32).index(stride)] for stride in strides)
-        self.stem = slots.fill(BACKBONE_STEM, default="deep-stem", in_channels=3, out_channels=widths[0])
+        self.stem = slots.fill(BACKBONE_STEM, default="deep-stem", in_channels=3, out_channels=widths[0], stride=4)
         previous = widths[0]
         for number, (out_channels, blocks) in enumerate(zip(outputs, _BLOCKS[depth]), start=1):
             stage = Stage(

@@ -30,17 +30,17 @@ class TimmBackbone(nn.Module):
         self,
         strides: Sequence[int] = (8, 16, 32),
         *,
-        name: str,
+        name: Annotated[str, Field(examples=["resnet10t"])],
         drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         out_indices: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
-        self._arguments: dict[str, Any] = {"model_name": name, "features_only": True, "pretrained": False}
+        self.timm_arguments: dict[str, Any] = {"model_name": name, "features_only": True, "pretrained": False}
         if drop_path:
-            self._arguments["drop_path_rate"] = drop_path
+            self.timm_arguments["drop_path_rate"] = drop_path
         chosen = out_indices or _indices_of(name, strides)
-        self.net = _create(name, {**self._arguments, "out_indices": chosen})
-        self._arguments["out_indices"] = chosen
+        self.net = _create(name, {**self.timm_arguments, "out_indices": chosen})
+        self.timm_arguments["out_indices"] = chosen
         self.strides = tuple(self.net.feature_info.reduction())
         self.channels = tuple(self.net.feature_info.channels())
         if self.strides != tuple(strides):
@@ -52,7 +52,7 @@ class TimmBackbone(nn.Module):
 
     def reset_parameters(self) -> None:
         """timm's own initial values for this model, drawn anew."""
-        self.net.load_state_dict(_create(self._arguments["model_name"], self._arguments).state_dict())
+        self.net.load_state_dict(_create(self.timm_arguments["model_name"], self.timm_arguments).state_dict())
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return self.net(x)

@@ -1,0 +1,32 @@
+"""`starnet`: StarNet, a network of element-wise products (arXiv:2403.19967)."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from detrofit.parts.backbones.timm import TimmBackbone
+from detrofit.parts.registry import part
+from detrofit.parts.slots import BACKBONE
+
+
+@part(
+    "starnet",
+    fits=[BACKBONE],
+    paper="arXiv:2403.19967",
+    licence="Apache-2.0 (timm, which this part uses, and the original)",
+)
+class StarNet(TimmBackbone):
+    """StarNet: blocks that multiply two linear projections of the map, between 7x7 depthwise convolutions.
+
+    [B,3,H,W] to a list of maps for each of `strides` (of 4, 8, 16, 32). The block alone is the part `star`.
+    """
+
+    def __init__(
+        self,
+        strides: Sequence[int] = (8, 16, 32),
+        *,
+        size: Literal["s1", "s2", "s3", "s4"] = "s1",
+        drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    ) -> None:
+        super().__init__(strides, name=f"starnet_{size}", drop_path=drop_path)

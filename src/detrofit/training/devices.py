@@ -1,0 +1,80 @@
+"""Where a training runs: device, precision and processes, by Hugging Face accelerate."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from detrofit.errors import DetrofitError
+from detrofit.training.precision import choose_precision
+
+_ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+class Devices:
+    """One device in one process, or one of several processes under `accelerate launch`."""
+
+    def __init__(self, device: str = "auto", precision: str = "auto", channels_last: bool = True) -> None:
+        chosen = _chosen_device(device)
+        if device != "auto" and chosen.type != "cpu":
+            os.environ["ACCELERATE_TORCH_DEVICE"] = str(chosen)
+        self.precision = choose_precision(precision, chosen)
+        self.accelerator = Accelerator(
+            cpu=chosen.type == "cpu", mixed_precision=_ACCELERATE_NAMES[self.precision]
+        )
+        self.device = self.accelerator.device
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.rank, self.world_size = self.accelerator.process_index, self.accelerator.num_processes
+        self.is_main = self.accelerator.is_main_process
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """The model on this device, its norms synchronised over CUDA processes."""
+        if self.world_size > 1 and self.device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return model.to(self.device, memory_format=self.memory_format)
+
+    def images(self, images: Tensor) -> Tensor:
+        """A batch uint8 [B,3,H,W] as float32 in 0..1 on this device."""
+        return images.to(self.device, non_blocking=True).to(memory_format=self.memory_format).float().div_(255)
+
+    def targets(self, targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The targets with their tensors on this device."""
+        return [
+            {key: value.to(self.device, non_blocking=True) if isinstance(value, Tensor) else value
+             for key, value in target.items()}
+            for target in targets
+        ]  # fmt: skip
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The context in which the network runs in the chosen precision."""
+        return self.accelerator.autocast()
+
+    def accumulating(self, network: nn.Module, last: bool) -> AbstractContextManager[None]:
+        """The context for a batch of an update: gradients are exchanged with the last one only."""
+        return nullcontext() if last or self.world_size == 1 else self.accelerator.no_sync(network)
+
+    def sum_and_max(self, *values: float) -> list[tuple[float, float]]:
+        """Each number summed over the processes, and its maximum."""
+        if self.world_size == 1:
+            return [(value, value) for value in values]
+        gathered = self.accelerator.gather(torch.tensor([values], dtype=torch.float64, device=self.device))
+        return [(float(column.sum()), float(column.max())) for column in gathered.T]
+
+
+def _chosen_device(device: str) -> torch.device:
+    if device == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(name)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise DetrofitError(f"there is no device '{device}'; use auto, cpu, cuda, cuda:1 or mps") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise DetrofitError(f"device {device} was asked for, and torch finds no CUDA here; use --device cpu")
+    return chosen

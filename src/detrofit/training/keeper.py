@@ -1,0 +1,87 @@
+"""Scores the averaged weights, and keeps what a run leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from detrofit.config.schema import Experiment
+from detrofit.evaluation.evaluate import Evaluation
+from detrofit.model.detector import RTDETR
+from detrofit.training.devices import Devices
+from detrofit.training.prepare import Material
+from detrofit.training.run_folder import BEST, LAST, RunFolder
+from detrofit.training.state import Progress, save_state
+from detrofit.training.validate import validate
+from detrofit.training.workers import default_workers
+from detrofit.weights.model_file import ModelInfo, save_model
+
+
+@dataclass
+class Keeper:
+    """What happens beside the updates of a training: validation, model files, the state to resume from.
+
+    `average` is the model with the averaged weights, in eval mode.
+    """
+
+    experiment: Experiment
+    run: RunFolder
+    model: RTDETR
+    average: RTDETR
+    optimizer: torch.optim.Optimizer
+    devices: Devices
+    material: Material
+
+    def validate(self, progress: Progress) -> Evaluation:
+        """Score the validation split, record it, and keep the model file if it is the best so far."""
+        evaluation, _ = validate(
+            self.average,
+            self.material.val,
+            self.experiment.imgsz,
+            self.devices,
+            batch=self.experiment.train.batch,
+            workers=default_workers(self.experiment.workers),
+            max_detections=self.average.frame.max_detections,
+        )
+        losses = {name: value / max(1, progress.steps_summed) for name, value in progress.sums.items()}
+        lr = max(group["lr"] for group in self.optimizer.param_groups)
+        row = {"step": progress.step, "epoch": progress.epoch + 1, "lr": lr, **losses, **evaluation.summary}
+        self.run.record(row)
+        if evaluation.summary["AP"] > progress.best:
+            progress.best = evaluation.summary["AP"]
+            self._save_model(BEST, progress, evaluation)
+        return evaluation
+
+    def save(self, progress: Progress) -> None:
+        """Keep the newest model file and the state to resume from."""
+        self._save_model(LAST, progress)
+        if self.run.writes:
+            tensors: dict[str, Any] = {
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+            }
+            save_state(self.run.path, progress, tensors)
+
+    def _save_model(self, name: str, progress: Progress, evaluation: Evaluation | None = None) -> None:
+        if not self.run.writes:
+            return
+        summary = evaluation.summary if evaluation else {}
+        dataset = self.material.dataset
+        info = ModelInfo(
+            name=self.experiment.model.name,
+            class_names=tuple(dataset.class_names),
+            category_ids=tuple(dataset.category_ids),
+            input_size=self.experiment.imgsz,
+            threshold=summary.get("threshold", 0.5),
+            trained={
+                "data": self.experiment.data.name,
+                "seed": self.experiment.seed,
+                "steps": progress.step,
+                "epochs": progress.epoch + 1,
+                **{f"val_{key}": summary[key] for key in ("AP", "AP50") if key in summary},
+            },
+        )
+        save_model(self.run.path / name, self.average, info)

@@ -1,0 +1,144 @@
+"""The training loop, from top to bottom."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from detrofit.config.schema import AugmentSettings, Experiment
+from detrofit.data.index import DetectionIndex
+from detrofit.data.loader import Batch, TrainingLoader
+from detrofit.data.transforms import Augmentation, multiscale_sizes
+from detrofit.evaluation.evaluate import Evaluation
+from detrofit.training.devices import Devices
+from detrofit.training.ema import ModelAverage
+from detrofit.training.finite import FiniteGuard
+from detrofit.training.keeper import Keeper
+from detrofit.training.optimizer import freeze, freeze_norms, make_optimizer, set_learning_rate
+from detrofit.training.plan import Plan, make_plan
+from detrofit.training.prepare import make_model, open_material, set_training_mode
+from detrofit.training.reporter import Reporter
+from detrofit.training.run_folder import RunFolder, read_config
+from detrofit.training.state import Progress, load_state
+from detrofit.training.step import Stepper
+from detrofit.training.workers import default_workers
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished training: its folder and the best validation AP."""
+
+    folder: Path
+    best: float
+
+
+def resume(folder: Path) -> RunResult:
+    """Go on with the run in a folder from its last saved state, as if it had never stopped."""
+    return train(read_config(folder), resume_from=folder)
+
+
+def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
+    """Train one model on one data set and leave everything in a run folder.
+
+    Raises DetrofitError for anything that a user can cause, before any work where that can be known.
+    """
+    settings = experiment.train
+    devices = Devices(experiment.device, settings.precision, settings.channels_last)
+    material = open_material(experiment)
+    model, pretrained, line = make_model(experiment, material.train.class_names)
+    freeze(model, settings.freeze)
+    frozen_norms = freeze_norms(model, [*settings.frozen_norms, *settings.freeze])
+    model = devices.place(model)
+
+    loader = _loader(experiment, material.train, devices)
+    plan = make_plan(experiment, -(-loader.steps_per_epoch // settings.accumulate), pretrained=pretrained)
+    optimizer = make_optimizer(model, settings, plan)
+    average = ModelAverage(model, plan.ema_decay, plan.ema_ramp)
+    progress = Progress()
+    if resume_from is None:
+        run = RunFolder.create(experiment, devices.is_main)
+        run.write_config(experiment)
+    else:
+        progress, saved = load_state(resume_from)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        average.model.load_state_dict(saved["average"])
+        run = RunFolder.reopen(resume_from, progress.step, devices.is_main)
+
+    network, optimizer = devices.accelerator.prepare(model, optimizer)
+    guard = FiniteGuard(model, run.path)
+    guard.in_a_row = progress.bad_in_a_row
+    sizes = multiscale_sizes(experiment.imgsz, experiment.augment.multiscale) if experiment.augment.multiscale else []
+    stepper = Stepper(model, network, optimizer, devices, guard, experiment.seed, settings.clip, sizes)
+    keeper = Keeper(experiment, run, model, average.model, optimizer, devices, material)
+
+    with Reporter(plan.total_steps, progress.step, devices.is_main) as reporter:
+        reporter.say(f"{material.dataset.description}")
+        reporter.say(f"{line}")
+        reporter.say(f"run folder {run.path}, {plan.epochs} epochs of {plan.steps_per_epoch} steps, {devices.precision}")
+        for epoch in range(progress.epoch, plan.epochs):
+            strong = epoch < plan.strong_epochs
+            set_training_mode(model, frozen_norms)
+            batches = loader.batches(epoch, progress.step_in_epoch * settings.accumulate, strong)
+            for group in _grouped(batches, settings.accumulate):
+                set_learning_rate(optimizer, plan.lr_factor(progress.step))
+                losses = stepper.update(group, progress.step, several_sizes=strong and bool(sizes))
+                average.update(model, progress.step)
+                _advance(progress, losses, guard)
+                reporter.step(epoch, plan.epochs, progress.sums.get("loss", 0.0) / max(1, progress.steps_summed))
+                if progress.step % settings.save_every == 0:
+                    keeper.save(progress)
+            if (epoch + 1) % settings.val_every == 0 or epoch + 1 == plan.epochs:
+                evaluation = keeper.validate(progress)
+                reporter.say(_epoch_line(epoch, plan, progress, evaluation))
+            progress.epoch, progress.step_in_epoch = epoch + 1, 0
+            progress.sums, progress.steps_summed = {}, 0
+            keeper.save(progress)
+    run.close()
+    return RunResult(run.path, progress.best)
+
+
+def _loader(experiment: Experiment, index: DetectionIndex, devices: Devices) -> TrainingLoader:
+    return TrainingLoader(
+        index,
+        experiment.imgsz,
+        experiment.train.batch,
+        seed=experiment.seed,
+        augmentation=_augmentation(experiment.augment),
+        workers=default_workers(experiment.workers),
+        num_replicas=devices.world_size,
+        rank=devices.rank,
+        rare_class_threshold=experiment.augment.rare_class_threshold,
+    )
+
+
+def _augmentation(settings: AugmentSettings) -> Augmentation:
+    names = ("photometric", "zoom_out", "iou_crop", "horizontal_flip", "vertical_flip", "mosaic", "mixup")
+    return Augmentation(**{name: getattr(settings, name) for name in names})
+
+
+def _grouped(batches: Iterator[Batch], count: int) -> Iterator[list[Batch]]:
+    """The batches of each update."""
+    while group := list(itertools.islice(batches, count)):
+        yield group
+
+
+def _advance(progress: Progress, losses: dict[str, float] | None, guard: FiniteGuard) -> None:
+    progress.step += 1
+    progress.step_in_epoch += 1
+    progress.bad_in_a_row = guard.in_a_row
+    if losses is not None:
+        progress.steps_summed += 1
+        for name, value in losses.items():
+            progress.sums[name] = progress.sums.get(name, 0.0) + value
+
+
+def _epoch_line(epoch: int, plan: Plan, progress: Progress, evaluation: Evaluation) -> str:
+    loss = progress.sums.get("loss", float("nan")) / max(1, progress.steps_summed)
+    summary = evaluation.summary
+    return (
+        f"epoch {epoch + 1}/{plan.epochs}  loss {loss:.3f}  val AP {summary['AP']:.4f}  AP50 {summary['AP50']:.4f}"
+        f"  best {progress.best:.4f}"
+    )

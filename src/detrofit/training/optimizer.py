@@ -1,0 +1,93 @@
+"""Parameter groups by slot and kind, frozen parts, and AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import nn
+
+from detrofit.config.schema import TrainSettings
+from detrofit.errors import DetrofitError, nearest
+from detrofit.training.plan import Plan
+
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
+
+def make_optimizer(model: nn.Module, settings: TrainSettings, plan: Plan) -> torch.optim.AdamW:
+    """AdamW with the published groups: norms and biases without decay, the backbone at a rate of its own.
+
+    `lr_by_slot` multiplies the rate of all under an address; the longest address that matches counts.
+    """
+    factors = {"backbone": plan.backbone_lr_factor, **settings.lr_by_slot}
+    _check_addresses(model, settings.lr_by_slot, "train.lr_by_slot")
+    undecayed = _undecayed(model)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = 0.0 if name in undecayed else settings.weight_decay
+            groups.setdefault((_factor(name, factors), decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "weight_decay": decay, "lr": plan.lr * factor, "peak_lr": plan.lr * factor}
+            for (factor, decay), parameters in groups.items()
+        ],
+        betas=settings.betas,
+        foreach=True,
+    )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Every group's rate as a share of its peak."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+
+
+def freeze(model: nn.Module, addresses: Iterable[str]) -> None:
+    """No gradients for anything under these addresses, and their batch norms keep their statistics."""
+    addresses = list(addresses)
+    _check_addresses(model, addresses, "train.freeze")
+    for name, parameter in model.named_parameters():
+        if any(_under(name, address) for address in addresses):
+            parameter.requires_grad_(False)
+
+
+def freeze_norms(model: nn.Module, addresses: Iterable[str]) -> list[nn.Module]:
+    """The batch norms under these addresses, their weights frozen; the loop keeps them in eval mode."""
+    addresses = list(addresses)
+    _check_addresses(model, addresses, "train.frozen_norms")
+    frozen = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and any(_under(name, address) for address in addresses)
+    ]
+    for norm in frozen:
+        norm.requires_grad_(False)
+    return frozen
+
+
+def _undecayed(model: nn.Module) -> set[str]:
+    """Names of parameters without weight decay: those of norms, and everything with one dimension (biases, scales)."""
+    of_norms = {
+        f"{name}.{leaf}"
+        for name, module in model.named_modules()
+        if isinstance(module, _NORMS)
+        for leaf, _ in module.named_parameters(recurse=False)
+    }
+    return of_norms | {name for name, parameter in model.named_parameters() if parameter.ndim <= 1}
+
+
+def _factor(name: str, factors: Mapping[str, float]) -> float:
+    matching = [address for address in factors if _under(name, address)]
+    return factors[max(matching, key=len)] if matching else 1.0
+
+
+def _under(name: str, address: str) -> bool:
+    return name == address or name.startswith(f"{address}.")
+
+
+def _check_addresses(model: nn.Module, addresses: Iterable[str], setting: str) -> None:
+    names = [name for name, _ in model.named_modules()]
+    for address in addresses:
+        if address not in names:
+            raise DetrofitError(f"{setting}: the model has nothing at '{address}'{nearest(address, names)}")

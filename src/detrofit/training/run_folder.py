@@ -1,0 +1,96 @@
+"""The folder of a run: its configuration, metrics as JSONL, CSV, TensorBoard and curves, model files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from detrofit.config.load import load_experiment, read_yaml
+from detrofit.config.schema import Experiment
+from detrofit.errors import DetrofitError
+from detrofit.evaluation.curves import plot_learning_curves, read_metrics
+from detrofit.files import write_file
+
+CONFIG, METRICS = "config.yaml", "metrics.jsonl"
+BEST, LAST = "best.safetensors", "last.safetensors"
+
+
+class RunFolder:
+    """A run's folder and its records; on processes other than the main one it writes nothing."""
+
+    def __init__(self, path: Path, writes: bool) -> None:
+        self.path, self.writes = path, writes
+        self._board: Any = None
+
+    @classmethod
+    def create(cls, experiment: Experiment, writes: bool) -> RunFolder:
+        """A new folder under `experiment.runs`; DetrofitError if a folder of the given name has something in it."""
+        if experiment.name is not None:
+            path = experiment.runs / experiment.name
+            if writes and path.exists() and any(path.iterdir()):
+                raise DetrofitError(f"{path} exists already; choose another --name, or --resume {path}")
+        else:
+            numbers = (f"{experiment.model.name}-{number}" for number in range(1, 1_000_000))
+            path = next(path for name in numbers if not (path := experiment.runs / name).exists())
+        return cls(path, writes)
+
+    @classmethod
+    def reopen(cls, path: Path, last_step: int, writes: bool) -> RunFolder:
+        """The folder of a run to resume, with the records after `last_step` removed: they will be made again."""
+        run = cls(path, writes)
+        if writes and (path / METRICS).exists():
+            kept = [row for row in read_metrics(path / METRICS) if row["step"] <= last_step]
+            write_file(path / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
+        return run
+
+    def write_config(self, experiment: Experiment) -> None:
+        """The effective configuration, every default resolved; `--config` reads it back."""
+        if self.writes:
+            content = experiment.model_dump(mode="json")
+            write_file(self.path / CONFIG, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+    def record(self, row: dict[str, float]) -> None:
+        """Add a row (with `step` and `epoch`) to the metrics, and redraw what is made of them."""
+        if not self.writes:
+            return
+        with (self.path / METRICS).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        rows = read_metrics(self.path / METRICS)
+        write_file(self.path / "metrics.csv", _as_csv(rows))
+        plot_learning_curves(rows, self.path / "curves.png")
+        for name, value in row.items():
+            if name not in ("step", "epoch"):
+                self._tensorboard().add_scalar(name, value, row["step"])
+
+    def close(self) -> None:
+        """Finish the TensorBoard file."""
+        if self._board is not None:
+            self._board.close()
+
+    def _tensorboard(self) -> Any:
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(self.path / "tensorboard")
+        return self._board
+
+
+def read_config(path: Path) -> Experiment:
+    """The effective configuration of a run; DetrofitError if the folder is no run."""
+    if not (path / CONFIG).is_file():
+        raise DetrofitError(f"{path} is no run folder: it has no {CONFIG}")
+    return load_experiment(read_yaml(path / CONFIG))
+
+
+def _as_csv(rows: list[dict[str, float]]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

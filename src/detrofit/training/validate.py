@@ -1,0 +1,56 @@
+"""Running a model over a split and scoring it, on one process or several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from accelerate.utils import gather_object
+from torch import nn
+
+from detrofit.data.index import DetectionIndex
+from detrofit.data.loader import EvaluationLoader
+from detrofit.evaluation.evaluate import Evaluation, evaluate
+from detrofit.evaluation.predictions import Predictions
+from detrofit.model.postprocess import postprocess
+from detrofit.training.devices import Devices
+
+
+@torch.inference_mode()
+def predict_split(
+    model: nn.Module,
+    index: DetectionIndex,
+    imgsz: tuple[int, int],
+    devices: Devices,
+    *,
+    batch: int,
+    workers: int,
+    max_detections: int,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Predictions:
+    """Detections of an eval-mode model on every picture of a split, each once over all processes.
+
+    `advance` is told how many pictures of this process are done.
+    """
+    loader = EvaluationLoader(
+        index, imgsz, batch, workers=workers, num_replicas=devices.world_size, rank=devices.rank
+    )
+    predictions = Predictions()
+    for images, targets in loader:
+        with devices.autocast():
+            output = model(devices.images(images))
+        sizes = torch.tensor([target["size"] for target in targets])
+        found = postprocess(output.prediction, sizes, max_detections)
+        arrays = (tensor.float().cpu().numpy() for tensor in (found.boxes, found.scores, found.labels))
+        for target, boxes, scores, labels in zip(targets, *arrays):
+            predictions.add(int(target["image_index"]), boxes, scores, labels.astype("int64"))
+        advance(len(targets))
+    return Predictions.merge(gather_object([predictions])) if devices.world_size > 1 else predictions
+
+
+def validate(
+    model: nn.Module, index: DetectionIndex, imgsz: tuple[int, int], devices: Devices, **options: int
+) -> tuple[Evaluation, Predictions]:
+    """The score of an eval-mode model on a split, and the predictions it comes from."""
+    predictions = predict_split(model, index, imgsz, devices, **options)  # type: ignore[arg-type]
+    return evaluate(index, predictions), predictions

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detrofit.errors import DetrofitError
+from detrofit.evaluation.coco import coco_metrics
+from detrofit.evaluation.predictions import Predictions
+from tests.evaluation.scenes import make_index, random_scene
+
+
+def one(score: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.array([[1, 2, 3, 4]]), np.array([score]), np.array([0])
+
+
+def test_merging_shards_counts_a_picture_once() -> None:
+    first, second = Predictions(), Predictions()
+    first.add(0, *one(0.5))
+    first.add(2, *one(0.6))
+    second.add(1, *one(0.7))
+    second.add(0, *one(0.8))  # what a sampler pads the last batch with
+    merged = Predictions.merge([first, second])
+    assert len(merged) == 3
+    assert merged[0][1].tolist() == [0.5], "the first prediction of a picture is the one that counts"
+
+
+def test_written_results_carry_original_ids_and_read_back_to_the_same_metrics(tmp_path: Path) -> None:
+    index, predictions = random_scene(1)
+    file = tmp_path / "with space" / "predictions.json"
+    predictions.write(file, index)
+    records = json.loads(file.read_text())
+    assert {record["category_id"] for record in records} <= {90, 3, 7}
+    assert {record["image_id"] for record in records} <= set(index.image_ids.tolist())
+    again = Predictions.read(file, index)
+    assert len(again) == len(index)
+    assert again.to_coco(index) == records
+    before, after = coco_metrics(index, predictions), coco_metrics(index, again)
+    np.testing.assert_array_equal(before.precision, after.precision)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("not json", "cannot be read as JSON"),
+        ("{}", "no list of COCO results"),
+        ('[{"image_id": 1}]', "no list of COCO results"),
+        ('[{"image_id": 5, "category_id": 3, "bbox": [0, 0, 1, 1], "score": 1}]', "image_id 5 is not in the data"),
+        ('[{"image_id": 1000, "category_id": 4, "bbox": [0, 0, 1, 1], "score": 1}]', "category_id 4 is not in"),
+    ],
+)
+def test_a_wrong_file_of_results_is_one_clear_line(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "predictions.json"
+    file.write_text(content)
+    with pytest.raises(DetrofitError, match=message) as caught:
+        Predictions.read(file, make_index([[]]))
+    assert "\n" not in str(caught.value) and str(file) in str(caught.value)
+
+
+def test_a_missing_file_of_results_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DetrofitError, match="no predictions at"):
+        Predictions.read(tmp_path / "absent.json", make_index([[]]))
