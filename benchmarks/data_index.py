@@ -16,6 +16,7 @@ import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def worker(index: DetectionIndex | None, read: bool, answer: Connection) -> None
 
 def worker_cost(index: DetectionIndex, method: str, workers: int) -> float:
     """MB that the index adds to the largest of several workers started by `method`."""
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
 
     def measure(given: DetectionIndex | None, read: bool) -> float:
         pipes = [context.Pipe(duplex=False) for _ in range(workers)]

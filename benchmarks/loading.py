@@ -1,8 +1,9 @@
 """What reading and augmenting pictures costs: for each picture in one process, and as a share of training steps.
 
-    python benchmarks/loading.py [--data DATA] [--model rtdetr-n] [--imgsz 320] [--batch 8] [--workers 2] [--repeats 2]
+    python benchmarks/loading.py [--data DATA] [--model rtdetr-n] [--imgsz 320] [--batch 8] [--workers 2]
+        [--steps 12] [--repeats 3]
 
-The share compares epochs fed by a loader with epochs of the same batches held in memory, in turn, in one process: the
+The share compares steps fed by a loader with steps on the same batches held in memory, in turn, in one process: the
 workers take processor time from the training itself, so timing the loader alone would not show it. Without `--data`,
 the data set of the demonstration is drawn.
 """
@@ -10,6 +11,7 @@ the data set of the demonstration is drawn.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -84,12 +86,12 @@ def share_of_a_step(index: DetectionIndex, size: tuple[int, int], arguments: arg
     """Print the mean step fed from memory and by the loader, and the loader's share."""
     training = Training(arguments.model, len(index.class_names))
     loader = TrainingLoader(index, size, arguments.batch, seed=0, workers=arguments.workers)
-    held = list(loader.batches(0))
+    held = list(itertools.islice(loader.batches(0), arguments.steps))
     training.seconds(held[:WARM_UP_STEPS])
     ratios, steps = [], []
     for _ in range(arguments.repeats):
         memory = statistics.mean(training.seconds(held))
-        loaded = statistics.mean(training.seconds(loader.batches(0)))
+        loaded = statistics.mean(training.seconds(itertools.islice(loader.batches(0), arguments.steps)))
         print(f"a step {1000 * memory:.0f} ms from memory, {1000 * loaded:.0f} ms from the loader")
         ratios.append(loaded / memory - 1)
         steps.append(memory)
@@ -107,7 +109,8 @@ def main() -> None:
     parser.add_argument("--imgsz", type=int, default=320)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=12, help="in each turn")
+    parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     size = (arguments.imgsz, arguments.imgsz)
     threads = torch.get_num_threads()

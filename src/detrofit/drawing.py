@@ -72,8 +72,8 @@ def _sizes(width: int, height: int) -> tuple[int, int]:
 
 def _inside(box: np.ndarray, canvas: Image.Image) -> tuple[int, int, int, int]:
     """The box in whole pixels of the canvas, corners in order, at least one pixel large."""
-    x1, x2 = sorted(int(round(min(max(float(x), 0), canvas.width - 1))) for x in (box[0], box[2]))
-    y1, y2 = sorted(int(round(min(max(float(y), 0), canvas.height - 1))) for y in (box[1], box[3]))
+    x1, x2 = sorted(round(min(max(float(x), 0), canvas.width - 1)) for x in (box[0], box[2]))
+    y1, y2 = sorted(round(min(max(float(y), 0), canvas.height - 1)) for y in (box[1], box[3]))
     return x1, y1, x2, y2
 
 

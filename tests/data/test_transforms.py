@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from detrofit.data.demo_scenes import draw_scene
 from detrofit.data.images import LabelledPicture
@@ -59,6 +60,16 @@ def test_without_augmentation_the_whole_picture_is_resized() -> None:
     picture, expected = draw(NO_AUGMENTATION), fitted(read(0), SIZE)
     assert torch.equal(picture.pixels, expected.pixels) and np.array_equal(picture.boxes, expected.boxes)
     assert np.allclose(picture.boxes, read(0).boxes * (64 / 120, 48 / 90, 64 / 120, 48 / 90), atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(48, 64), (200, 300), (91, 60)])
+def test_evaluation_resizes_as_pillow_does(size: tuple[int, int]) -> None:
+    """What runs a shipped model has no torch and resizes with Pillow: it must see the same picture."""
+    source = read(1)
+    image = Image.fromarray(source.pixels.permute(1, 2, 0).numpy())
+    expected = np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR), dtype=int)
+    difference = np.abs(fitted(source, size).pixels.permute(1, 2, 0).numpy() - expected)
+    assert difference.max() <= 1
 
 
 def test_the_last_epochs_only_flip() -> None:

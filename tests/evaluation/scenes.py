@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import numpy as np
 
 from detrofit.data.index import DetectionIndex, pack_names
@@ -9,10 +11,10 @@ from detrofit.evaluation.predictions import Predictions
 
 
 def make_index(
-    images: list[list[tuple[list[float], int]]],
+    images: Sequence[Sequence[tuple[Sequence[float], int]]],
     class_names: tuple[str, ...] = ("cat", "dog", "bird"),
     category_ids: tuple[int, ...] = (90, 3, 7),
-    crowd: set[int] = frozenset(),  # type: ignore[assignment]
+    crowd: Collection[int] = (),
     size: tuple[int, int] = (480, 640),
 ) -> DetectionIndex:
     """An index of pictures given as lists of (xyxy box, label); `crowd` holds positions among all boxes."""

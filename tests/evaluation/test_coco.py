@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detrofit.data.index import DetectionIndex
@@ -81,6 +81,7 @@ def as_in_pycocotools(metrics: CocoMetrics) -> list[float]:
 
 
 @given(st.integers(0, 10_000))
+@settings(max_examples=40)
 def test_equals_pycocotools_on_random_scenes(seed: int) -> None:
     index, predictions = random_scene(seed)
     if not any(len(predictions[position][0]) for position in range(len(index))):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detrofit.data.index import DetectionIndex
@@ -24,12 +24,13 @@ def average_precision(index: DetectionIndex, matches: Matches, threshold: int, l
 
 
 @given(st.integers(0, 10_000))
+@settings(max_examples=40)
 def test_matches_give_cocos_average_precision(seed: int) -> None:
     index, predictions = random_scene(seed)
     for position in range(len(index)):  # distinct scores: COCO orders ties by original image id, matches by position
         scores = predictions[position][1]
         scores += np.random.default_rng(seed + position).random(len(scores)).astype(np.float32) * 1e-3
-    matches = match_detections(index, predictions, IOU_THRESHOLDS)
+    matches = match_detections(index, predictions, IOU_THRESHOLDS.tolist())
     precision = coco_metrics(index, predictions).precision
     for label in range(3):
         if (~index.crowd & (index.labels == label)).any():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from hypothesis import given
@@ -15,7 +16,7 @@ from tests.evaluation.scenes import make_index, random_scene
 FIRST, SECOND, FAR = [0, 0, 100, 100], [200, 200, 300, 300], [400, 300, 450, 350]
 
 
-def predict(*images: list[tuple[list[float], float, int]]) -> Predictions:
+def predict(*images: Sequence[tuple[Sequence[float], float, int]]) -> Predictions:
     predictions = Predictions()
     for position, image in enumerate(images):
         boxes = np.array([box for box, _, _ in image]).reshape(-1, 4)

@@ -18,7 +18,7 @@ def test_anchors_are_squares_at_cell_centres_that_grow_with_the_stride() -> None
 
 def test_anchors_at_the_rim_or_larger_than_the_image_are_invalid() -> None:
     anchors, valid = make_anchors([(80, 80), (3, 3)], [8, 256], torch.empty(0))
-    valid = valid.squeeze(1)
+    valid = valid.squeeze(1).bool()
     assert not valid[:80].any() and not valid[6400:].any()
     assert valid[:6400].view(80, 80)[1:-1, 1:-1].all()
     assert torch.isinf(anchors[~valid]).all() and torch.isfinite(anchors[valid]).all()

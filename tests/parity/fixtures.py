@@ -70,7 +70,8 @@ class Case:
     def _group(self, group: str) -> dict[str, Tensor]:
         prefix = f"{self.id}/{group}/"
         with safe_open(FOLDER / f"{self.fixture}.safetensors", "pt") as tensors:
-            return {key[len(prefix) :]: tensors.get_tensor(key) for key in tensors.keys() if key.startswith(prefix)}
+            names = [name for name in list(tensors.keys()) if name.startswith(prefix)]
+            return {name.removeprefix(prefix): tensors.get_tensor(name) for name in names}
 
 
 def cases(name: str) -> list[Any]:

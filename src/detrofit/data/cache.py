@@ -67,7 +67,7 @@ def store(key: str, arrays: dict[str, np.ndarray]) -> None:
     target = _path(key)
     try:
         with atomic_write(target) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            np.savez(file, allow_pickle=False, **arrays)
         _forget_oldest(target.parent)
     except (DetrofitError, OSError):
         return

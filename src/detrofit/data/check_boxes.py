@@ -148,7 +148,7 @@ def check_usable_boxes(findings: Findings, index: DetectionIndex, imgsz: int) ->
         shown = [_describe(index, int(owner[box]), box) for box in found[:KEPT_EXAMPLES].tolist()]
         findings.add(code, shown, len(found))
     counts = np.diff(index.box_offsets)
-    crowded = np.flatnonzero(counts > USUAL_QUERIES)
+    crowded = np.flatnonzero(counts > USUAL_QUERIES).tolist()
     findings.add("crowded-image", [f"{index.split}/{index.name(each)}: {counts[each]:,} objects" for each in crowded])
 
 

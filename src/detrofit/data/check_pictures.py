@@ -14,7 +14,6 @@ from PIL import Image
 from detrofit.data.findings import Findings
 from detrofit.data.pictures import READING_THREADS
 from detrofit.data.reading import Reading
-from detrofit.errors import DetrofitError
 from detrofit.pictures import ORIENTATION_TAG, decode_picture
 
 THUMBNAIL = 16
@@ -24,8 +23,12 @@ BLOCK = 512
 SMALL_SIDE = 32
 ENORMOUS = 50_000_000
 ENDINGS = {
-    **{"JPEG": (".jpg", ".jpeg"), "MPO": (".jpg", ".jpeg", ".mpo"), "PNG": (".png",), "WEBP": (".webp",)},
-    **{"BMP": (".bmp",), "TIFF": (".tif", ".tiff")},
+    "JPEG": (".jpg", ".jpeg"),
+    "MPO": (".jpg", ".jpeg", ".mpo"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
 }
 
 
@@ -67,7 +70,7 @@ def inspect_picture(path: str) -> PictureFacts:
         with Image.open(path) as picture:
             kind, mode, frames = picture.format or "", picture.mode, getattr(picture, "n_frames", 1)
             rotated = picture.getexif().get(ORIENTATION_TAG, 1) != 1
-    except (DetrofitError, OSError) as error:
+    except Exception as error:  # readers raise nearly anything on damaged files
         return PictureFacts(fault=str(error).replace(f"the picture of {len(content):,} bytes", "it"))
     grey = Image.fromarray(pixels).convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
     digest = hashlib.blake2b(content, digest_size=16).digest()

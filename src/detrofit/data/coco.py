@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ from detrofit.data.reading import Problem, Reading
 from detrofit.errors import DetrofitError, nearest
 
 SPLITS = ("train", "val", "test")
-SPELLINGS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class CocoReader:
     def image_root(self, split: str) -> str:
         if split not in self._roots:
             place = self.places[split]
+            if place.images is not None and not place.images.is_dir():
+                raise DetrofitError(
+                    f"the pictures of '{split}' in {self.source} should be in {place.images}: no such folder"
+                )
             self._roots[split] = str(place.images or _find_images(place.annotations, split))
         return self._roots[split]
 
@@ -125,9 +129,10 @@ def _prefer_instances(path: Path) -> tuple[bool, str]:
 
 def _split_named(path: Path) -> str | None:
     for name in (path.stem.lower(), path.parent.name.lower()):
-        for split, spellings in SPELLINGS.items():
-            if any(spelling in name for spelling in spellings):
-                return split
+        for word in re.findall("[a-z]+", name):  # train of instances_train2017, but not of pretrained_val
+            for split in SPLITS:
+                if word.startswith(split):
+                    return split
     return None
 
 

@@ -143,7 +143,7 @@ def open_dataset(source: str | Path) -> Dataset:
     `annotations/*.json`, or a YAML that maps splits to `{annotations: FILE, images: FOLDER}`; or a Pascal VOC folder.
     Raises DetrofitError where it is none of these.
     """
-    path = Path(source).expanduser()
+    path = Path(source).expanduser().absolute()
     if not path.exists():
         raise DetrofitError(f"no data set at {path}: give a data.yaml, a COCO JSON, or a folder that holds a data set")
     return Dataset(_reader_of_folder(path) if path.is_dir() else _reader_of_file(path))

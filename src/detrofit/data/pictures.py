@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from PIL import Image
 
-from detrofit.errors import DetrofitError
-from detrofit.pictures import picture_size
+from detrofit.pictures import ORIENTATION_TAG, SIDEWAYS_ORIENTATIONS
 
 PICTURE_SUFFIXES = frozenset(
-    (".bmp", ".jpeg", ".jpg", ".jp2", ".mpo", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+    (".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".mpo", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
 READING_THREADS = 8
+PNG_SIGNATURE_LENGTH, PNG_CHECKSUM_LENGTH = 8, 4
+ORIENTATION_KEYWORDS = (b"XML:com.adobe.xmp", b"Raw profile type")  # of text chunks that may tell it instead of eXIf
 
 
 def is_picture(name: str) -> bool:
@@ -46,7 +48,23 @@ def read_sizes(paths: Sequence[str]) -> np.ndarray:
 
 def _size_or_nothing(path: str) -> tuple[int, int]:
     try:
-        height, width = picture_size(path)
-    except DetrofitError:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            # Pillow decodes all of a PNG to look for its orientation, so that is asked for only where there may be one.
+            asked = picture.format != "PNG" or _png_may_be_turned(path)
+            sideways = asked and picture.getexif().get(ORIENTATION_TAG) in SIDEWAYS_ORIENTATIONS
+    except Exception:  # readers raise nearly anything on damaged files
         return 0, 0
-    return width, height
+    return (height, width) if sideways else (width, height)
+
+
+def _png_may_be_turned(path: str) -> bool:
+    with open(path, "rb", buffering=0) as file:
+        file.seek(PNG_SIGNATURE_LENGTH)
+        while len(head := file.read(8)) == 8:
+            length, kind = int.from_bytes(head[:4], "big"), head[4:]
+            start = file.read(min(length, 20)) if kind in (b"tEXt", b"zTXt", b"iTXt") else b""
+            if kind == b"eXIf" or start.startswith(ORIENTATION_KEYWORDS):
+                return True
+            file.seek(length + PNG_CHECKSUM_LENGTH - len(start), 1)
+    return False

@@ -53,7 +53,7 @@ class VocReader:
         self.splits = tuple(split for split in SPLITS if split in self.stems)
         self.listed_names = _read_class_file(source)
         self._files: dict[str, str] | None = None
-        self._annotations: dict[str, Annotation] | None = None
+        self._prepared: dict[str, Reading] = {}
 
     def categories(self, read: Callable[[str], Reading]) -> tuple[tuple[int, ...], tuple[str, ...]]:
         names = self.listed_names or read(self.splits[0]).category_names
@@ -69,11 +69,16 @@ class VocReader:
         return digest_of_files([*pictures, *labels], split, repr(self.listed_names))
 
     def read(self, split: str) -> Reading:
+        if split not in self._prepared:
+            # The class names are those of all splits, so all are read at once; the parsed files are not kept.
+            parsed = read_annotations({stem: self._xml_path(stem) for stem in self._all_stems()})
+            names = self._category_names(parsed)
+            self._prepared = {each: self._build(each, parsed, names) for each in self.splits}
+        return self._prepared.pop(split)
+
+    def _build(self, split: str, parsed: dict[str, Annotation], names: dict[int, str]) -> Reading:
         stems = self.stems[split]
-        if self._annotations is None:
-            self._annotations = read_annotations({stem: self._xml_path(stem) for stem in self._all_stems()})
-        annotations = [self._annotations[stem] for stem in stems]
-        names = self._category_names()
+        annotations = [parsed[stem] for stem in stems]
         files = self._picture_files()
         picture_names = [files.get(stem, f"{stem}.jpg") for stem in stems]
         sizes = read_sizes([os.path.join(self.image_root(split), name) for name in picture_names])
@@ -114,8 +119,8 @@ class VocReader:
             *(Problem("unlisted-image", pictures[stem], "") for stem in unlisted),
         ]
 
-    def _category_names(self) -> dict[int, str]:
-        seen = {name for annotation in (self._annotations or {}).values() for name in annotation.names}
+    def _category_names(self, parsed: dict[str, Annotation]) -> dict[int, str]:
+        seen = {name for annotation in parsed.values() for name in annotation.names}
         if not self.listed_names:
             return dict(enumerate(sorted(seen)))
         unlisted = sorted(seen.difference(self.listed_names))
@@ -150,14 +155,8 @@ def _read_list(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise DetrofitError(f"{path} should be a text file with one picture name a line") from None
-    # A second column, in the lists of single classes, says whether the class is in the picture.
-    entries = (_without_flag(line.strip()) for line in lines if line.strip())
+    entries = (line.strip() for line in lines if line.strip())
     return list(dict.fromkeys(os.path.splitext(entry)[0] if is_picture(entry) else entry for entry in entries))
-
-
-def _without_flag(line: str) -> str:
-    head, _, flag = line.rpartition(" ")
-    return head.strip() if head and flag in ("-1", "0", "1") else line
 
 
 def _read_class_file(source: Path) -> tuple[str, ...]:

@@ -91,8 +91,8 @@ class YoloReader:
             heights=sizes[:, 1],
             stated_sizes=np.zeros((len(paths), 2), np.int32),
             box_image=image,
-            boxes_xyxy=_to_corners(table[:, 2:]) * scale,
-            box_category=table[:, 1].astype(np.int64),
+            boxes_xyxy=_to_corners(table[:, 3:]) * scale,
+            box_category=table[:, 2].astype(np.int64),
             crowd=np.zeros(len(table), bool),
             areas=np.full(len(table), np.nan, np.float32),
             category_ids=np.array(list(self.names), np.int64),
@@ -107,7 +107,7 @@ class YoloReader:
         for split, places in self.places.items():
             labels = [label_path(path) for path in self._paths(split)]
             problems += [
-                Problem("image-without-label", path, "no label file")
+                Problem("image-without-label", path, "")
                 for path, label in zip(self._paths(split), labels, strict=True)
                 if not os.path.exists(label)
             ]
@@ -134,14 +134,17 @@ class YoloReader:
 
 def _class_names(source: Path, content: dict[Any, Any]) -> dict[int, str]:
     names = content.get("names")
-    if isinstance(names, list) and names:
-        return {position: str(name) for position, name in enumerate(names)}
-    if isinstance(names, dict) and names:
-        try:
-            return {int(key): str(names[key]) for key in sorted(names, key=int)}
-        except (TypeError, ValueError):
-            raise DetrofitError(f"'names' in {source} should map class numbers to names") from None
-    raise DetrofitError(f"{source} gives no class names: add 'names' with one name for each class number")
+    numbered = dict(enumerate(names)) if isinstance(names, list) else names
+    if not numbered:
+        raise DetrofitError(f"{source} gives no class names: add 'names' with one name for each class number")
+    try:
+        named = {int(number): name for number, name in numbered.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise DetrofitError(f"'names' in {source} should list the class names or map numbers to them") from None
+    for name in named.values():
+        if not isinstance(name, (str, int, float)):
+            raise DetrofitError(f"'names' in {source} should hold plain names, not a {type(name).__name__}")
+    return {number: str(named[number]) for number in sorted(named)}
 
 
 def _base_folder(source: Path, content: dict[Any, Any]) -> Path:
@@ -181,7 +184,7 @@ def label_path(picture: str) -> str:
 
 
 def read_labels(paths: list[str], has_keypoints: bool = False) -> tuple[np.ndarray, list[Problem]]:
-    """All boxes of label files as float64 `[M,6]`: file position, class, then cx, cy, w, h in 0..1.
+    """All boxes of label files as float64 `[M,7]`: file position, line, class, then cx, cy, w, h in 0..1.
 
     Files that do not exist give no boxes. Polygons (class and three or more points) become the box around them;
     with `has_keypoints` whatever follows the box is passed over. Lines that make no sense become problems.
@@ -200,9 +203,9 @@ def read_labels(paths: list[str], has_keypoints: bool = False) -> tuple[np.ndarr
             if box_only and max(map(len, fields[:5])) <= LONGEST_NUMBER:
                 plain.append((position, number, fields[:5]))
             elif fields:
-                _read_polygon(fields, position, f"{paths[position]} line {number}", rows, problems)
-    table = np.concatenate([_read_plain(plain, paths, problems), np.array(rows, np.float64).reshape(-1, 6)])
-    table = table[np.argsort(table[:, 0], kind="stable")]
+                _read_polygon(fields, (position, number), paths[position], rows, problems)
+    table = np.concatenate([_read_plain(plain, paths, problems), np.array(rows, np.float64).reshape(-1, 7)])
+    table = table[np.lexsort((table[:, 1], table[:, 0]))]
     return _refuse_pixels(table, paths, problems), problems
 
 
@@ -225,8 +228,8 @@ def _read_plain(plain: list[tuple[int, int, list[bytes]]], paths: list[str], pro
         position, number, fields = plain[row]
         shown = b" ".join(fields).decode(errors="replace")[:60]
         problems.append(Problem("malformed-label", f"{paths[position]} line {number}", f"'{shown}'"))
-    positions = np.array([position for position, _, _ in plain], np.float64)
-    return np.column_stack([positions, numbers])[sound]
+    places = np.array([(position, number) for position, number, _ in plain], np.float64).reshape(-1, 2)
+    return np.concatenate([places, numbers], axis=1)[sound]
 
 
 def _numbers(fields: list[bytes]) -> list[float]:
@@ -237,22 +240,23 @@ def _numbers(fields: list[bytes]) -> list[float]:
 
 
 def _read_polygon(
-    fields: list[bytes], position: int, where: str, rows: list[tuple[float, ...]], problems: list[Problem]
+    fields: list[bytes], place: tuple[int, int], path: str, rows: list[tuple[float, ...]], problems: list[Problem]
 ) -> None:
     numbers = np.array(_numbers(fields))
     if len(fields) < 7 or len(fields) % 2 == 0 or np.isnan(numbers[0]) or numbers[0] != np.floor(numbers[0]):
-        problems.append(Problem("malformed-label", where, f"{len(fields)} fields where class cx cy w h are expected"))
+        detail = f"{len(fields)} fields where class cx cy w h are expected"
+        problems.append(Problem("malformed-label", f"{path} line {place[1]}", detail))
         return
     points = numbers[1:].reshape(-1, 2)
     low, high = points.min(axis=0), points.max(axis=0)
-    rows.append((position, numbers[0], *((low + high) / 2), *(high - low)))
+    rows.append((*place, numbers[0], *((low + high) / 2), *(high - low)))
 
 
 def _refuse_pixels(table: np.ndarray, paths: list[str], problems: list[Problem]) -> np.ndarray:
-    too_large = (np.nan_to_num(abs(table[:, 2:])) > LARGEST_FRACTION).any(axis=1)
+    too_large = (np.nan_to_num(abs(table[:, 3:])) > LARGEST_FRACTION).any(axis=1)
     for row in table[too_large]:
-        shown = " ".join(f"{number:g}" for number in row[2:])
-        problems.append(Problem("not-normalised", paths[int(row[0])], f"box {shown}"))
+        shown = " ".join(f"{number:g}" for number in row[3:])
+        problems.append(Problem("not-normalised", f"{paths[int(row[0])]} line {int(row[1])}", f"box {shown}"))
     return table[~too_large]
 
 

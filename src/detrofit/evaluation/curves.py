@@ -54,7 +54,8 @@ def plot_learning_curves(rows: Iterable[MetricRow], path: str | Path) -> None:
 
 
 def _panels(rows: Sequence[MetricRow]) -> list[tuple[str, list[str]]]:
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    measured = (name for row in rows if "epoch" in row for name, value in row.items() if value is not None)
+    names = list(dict.fromkeys(measured))
     return [
         ("Loss", [name for name in names if _meaning(name).startswith("loss")]),
         ("Accuracy on validation", [name for name in names if _meaning(name) in _ACCURACY]),

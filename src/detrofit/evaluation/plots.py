@@ -63,20 +63,22 @@ def plot_confusion(evaluation: Evaluation, path: str | Path) -> None:
     counts = evaluation.confusion
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    side = min(24.0, max(6.5, 4 + 0.7 * len(counts)))
+    written = len(counts) <= _WRITTEN_CELLS
+    side = max(6.5, 4 + 0.7 * len(counts)) if written else min(24.0, 4 + 0.2 * len(counts))
     with png_figure(path, width=side + 1.5, height=side) as figure:
         axes = figure.subplots()
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.grid(False)
         axes.spines[:].set_visible(False)
-        names = list(evaluation.class_names)
-        axes.set_xticks(range(len(counts)), [*names, "missed"], rotation=40, ha="right", rotation_mode="anchor")
+        names = [_literal(name) for name in evaluation.class_names]
+        rotation = 40 if written else 90
+        axes.set_xticks(range(len(counts)), [*names, "missed"], rotation=rotation, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(counts)), [*names, "background"])
         axes.set_xlabel("detected as")
         axes.set_ylabel("truth")
         threshold = evaluation.operating_point.threshold
         axes.set_title(f"Confusion at score {threshold:.3f}, IoU 0.5")
-        if len(counts) <= _WRITTEN_CELLS:
+        if written:
             _write_cells(axes, counts, shares)
         figure.colorbar(image, ax=axes, label="share of the row", fraction=0.045, pad=0.03)
 

@@ -212,7 +212,9 @@ class Decoder(nn.Module):
         previous = reference
         for index in range(count):
             name = f"layer{index}"
-            query = getattr(self, name)(query, self.query_position(reference.to(query.dtype)), reference, memory, shapes, visible)
+            query = getattr(self, name)(
+                query, self.query_position(reference.to(query.dtype)), reference, memory, shapes, visible
+            )
             delta = full_precision(self.box_head[name](query))
             boxes = (delta + inverse_sigmoid(reference)).sigmoid()
             if self.training:

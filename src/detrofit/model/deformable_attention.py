@@ -106,7 +106,7 @@ def sample_on_grid(value: Tensor, locations: Tensor, weights: Tensor, shapes: Sh
         shapes: (height, width) of each level.
         points: of each level.
     """
-    batch, queries, heads, _ = weights.shape
+    batch, queries = weights.shape[:2]
     # grid_sample takes positions in the type of the values, and half precision is too coarse for positions.
     planes = full_precision(value).permute(0, 2, 3, 1).flatten(0, 1)
     maps = planes.split([height * width for height, width in shapes], dim=-1)

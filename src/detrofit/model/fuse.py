@@ -16,11 +16,16 @@ def fuse(model: Module) -> Module:
     """A copy of `model` in eval mode and deploy form, with outputs equal up to rounding.
 
     Whatever module has a `fuse()` method is asked to, in place, parents before children: a parent that merges its
-    branches needs them as they were.
+    branches needs them as they were, and what it takes out is not asked any more.
     """
     fused = copy.deepcopy(model).eval()
-    for module in list(fused.modules()):
-        method = getattr(module, "fuse", None)
-        if callable(method):
-            method()
+    _fuse_in_place(fused)
     return fused
+
+
+def _fuse_in_place(module: nn.Module) -> None:
+    method = getattr(module, "fuse", None)
+    if callable(method):
+        method()
+    for child in module.children():
+        _fuse_in_place(child)

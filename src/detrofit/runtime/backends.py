@@ -1,4 +1,4 @@
-"""What runs a model file, found by the file's suffix; a backend is imported when the first file of its kind is opened."""
+"""What runs a model file, found by the file's suffix and imported when the first file of its kind is opened."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def open_backend(file: str | Path, device: str | None = None, plugins: Sequence[
     module, attribute = BACKENDS[path.suffix.lower()].split(":")
     try:
         backend = getattr(importlib.import_module(module), attribute)
-        return backend(path, device, plugins)
+        return backend(path, device, tuple(Path(plugin) for plugin in plugins))
     except ModuleNotFoundError as error:
         raise (explain_missing_module(error) or error) from error
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
+from PIL import Image
 
 from detrofit.errors import DetrofitError
 from detrofit.runtime.backends import Backend, open_backend
@@ -55,7 +57,16 @@ class Detector:
         """The id of each class in the data that the model was trained on."""
         return tuple(self.backend.category_ids)
 
-    def __call__(self, source: Source, batch: int = 1) -> Detections | list[Detections]:
+    @overload
+    def __call__(self, source: bytes | Image.Image | np.ndarray, batch: int = 1) -> Detections: ...
+
+    @overload
+    def __call__(self, source: list[Any] | tuple[Any, ...], batch: int = 1) -> list[Detections]: ...
+
+    @overload
+    def __call__(self, source: Source, batch: int = 1) -> Any: ...
+
+    def __call__(self, source: Source, batch: int = 1) -> Any:
         """What is in one picture (a file, bytes, a Pillow image, an array), or a list for any other source."""
         results = list(self.predict(source, batch))
         return results[0] if is_single(source) else results

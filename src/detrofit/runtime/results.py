@@ -121,7 +121,7 @@ class Detections:
         writers = {".csv": self._to_csv, ".json": self._to_json, ".txt": self.to_yolo_txt}
         if path.suffix.lower() not in writers:
             raise DetrofitError(
-                f"cannot save detections as '{path.name}': give .csv, .json or .txt, or use plot(image).save() for a picture"
+                f"cannot save detections as '{path.name}'; give .csv, .json or .txt (a picture: plot(image).save(...))"
             )
         write_file(path, writers[path.suffix.lower()]())
 

@@ -9,6 +9,8 @@ import torch
 
 from detrofit.config.schema import Experiment
 from detrofit.evaluation.evaluate import Evaluation
+from detrofit.evaluation.picture_grid import save_picture_grid, spread_indices
+from detrofit.evaluation.predictions import Predictions
 from detrofit.model.detector import RTDETR
 from detrofit.training.devices import Devices
 from detrofit.training.prepare import Material
@@ -17,6 +19,8 @@ from detrofit.training.state import Progress, save_state
 from detrofit.training.validate import validate
 from detrofit.training.workers import default_workers
 from detrofit.weights.model_file import ModelInfo, save_model
+
+SHOWN_PICTURES = 6  # of the validation split, with truth and detections, at the best epoch
 
 
 @dataclass
@@ -36,7 +40,7 @@ class Keeper:
 
     def validate(self, progress: Progress) -> Evaluation:
         """Score the validation split, record it, and keep the model file if it is the best so far."""
-        evaluation, _ = validate(
+        evaluation, predictions = validate(
             self.average,
             self.material.val,
             self.experiment.imgsz,
@@ -52,6 +56,7 @@ class Keeper:
         if evaluation.summary["AP"] > progress.best:
             progress.best = evaluation.summary["AP"]
             self._save_model(BEST, progress, evaluation)
+            self._save_pictures(predictions, evaluation)
         return evaluation
 
     def save(self, progress: Progress) -> None:
@@ -64,6 +69,13 @@ class Keeper:
                 "optimizer": self.optimizer.state_dict(),
             }
             save_state(self.run.path, progress, tensors)
+
+    def _save_pictures(self, predictions: Predictions, evaluation: Evaluation) -> None:
+        if self.run.writes:
+            index = self.material.val
+            shown = spread_indices(index, SHOWN_PICTURES)
+            threshold = evaluation.operating_point.threshold
+            save_picture_grid(index, predictions, shown, self.run.path / "pictures.jpg", threshold)
 
     def _save_model(self, name: str, progress: Progress, evaluation: Evaluation | None = None) -> None:
         if not self.run.writes:

@@ -28,5 +28,6 @@ class TorchBackend:
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         output = self.model(torch.from_numpy(images).to(self.device, memory_format=torch.channels_last))
-        result = postprocess(output.prediction, (1, 1), max_detections=self.max_detections)
-        return tuple(tensor.float().cpu().numpy() for tensor in result)  # type: ignore[return-value]
+        found = postprocess(output.prediction, torch.ones(len(images), 2), self.max_detections)
+        arrays = (tensor.float().cpu().numpy() for tensor in (found.boxes, found.scores, found.labels))
+        return tuple(arrays)  # type: ignore[return-value]

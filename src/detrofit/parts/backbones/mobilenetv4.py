@@ -40,8 +40,8 @@ class MobileNetV4(TimmBackbone):
             last if stride == 32 else channels for stride, channels in zip(self.strides, self.channels)
         )
 
-    def _new_net(self) -> Any:
-        net = super()._new_net()
+    def new_net(self) -> Any:
+        net = super().new_net()
         del net.blocks[-1]
         return net
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detrofit.errors import DetrofitError, nearest
+from detrofit.parts.folding import fold_norms
 from detrofit.parts.layers import DropPath
 from detrofit.parts.registry import part
 from detrofit.parts.slots import BACKBONE
@@ -39,8 +40,8 @@ class TimmBackbone(nn.Module):
         if drop_path:
             self.timm_arguments["drop_path_rate"] = drop_path
         chosen = out_indices or _indices_of(name, strides)
-        self.net = _create(name, {**self.timm_arguments, "out_indices": chosen})
         self.timm_arguments["out_indices"] = chosen
+        self.net = self.new_net()
         self.strides = tuple(self.net.feature_info.reduction())
         self.channels = tuple(self.net.feature_info.channels())
         if self.strides != tuple(strides):
@@ -52,7 +53,18 @@ class TimmBackbone(nn.Module):
 
     def reset_parameters(self) -> None:
         """timm's own initial values for this model, drawn anew."""
-        self.net.load_state_dict(_create(self.timm_arguments["model_name"], self.timm_arguments).state_dict())
+        self.net.load_state_dict(self.new_net().state_dict())
+
+    def new_net(self) -> Any:
+        """timm's model with fresh initial values, as it stands in `net`."""
+        return _create(self.timm_arguments["model_name"], self.timm_arguments)
+
+    def fuse(self) -> None:
+        """timm's own merging of branches, then norms into convolutions, in place (eval statistics)."""
+        from timm.utils import reparameterize_model
+
+        reparameterize_model(self.net, inplace=True)
+        fold_norms(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return self.net(x)
@@ -78,7 +90,8 @@ def _indices_of(name: str, strides: Sequence[int]) -> tuple[int, ...]:
     missing = sorted(set(strides) - set(reductions))
     if missing:
         raise DetrofitError(f"timm model '{name}' has no map of stride {missing[0]}; it has {sorted(set(reductions))}")
-    return tuple(max(index for index, stride in enumerate(reductions) if stride == wanted) for wanted in strides)
+    indexed = list(zip(info.out_indices, reductions))
+    return tuple(max(index for index, stride in indexed if stride == wanted) for wanted in strides)
 
 
 def _use_own_drop_paths(net: nn.Module) -> None:

@@ -21,6 +21,18 @@ class SpaceToDepth(nn.Module):
         return torch.cat([x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)], dim=1)
 
 
+class SPDStep(nn.Module):
+    """Space-to-depth, then a convolution of stride 1 with norm: [B,Cin,H,W] to [B,Cout,H/2,W/2], H and W even."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, activation: str | None = None) -> None:
+        super().__init__()
+        self.space_to_depth = SpaceToDepth()
+        self.conv = ConvNorm(4 * in_channels, out_channels, kernel, activation=activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.space_to_depth(x))
+
+
 @part(
     "spd",
     fits=[STAGE_DOWNSAMPLE, ENCODER_DOWNSAMPLE, BACKBONE_STEM],
@@ -38,19 +50,15 @@ class SPDConv(nn.Module):
     and a quarter of the size, with ReLU after each.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, stride: int = 2, *, kernel: Literal[1, 3] = 3
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 2, *, kernel: Literal[1, 3] = 3) -> None:
         super().__init__()
-        self.space_to_depth = SpaceToDepth()
         if stride == 2:
-            self.conv: nn.Module = ConvNorm(4 * in_channels, out_channels, kernel)
-            return
-        middle = max(1, out_channels // 2)
-        self.conv = ConvNorm(4 * in_channels, middle, kernel, activation="relu")
-        self.second = PadToMultiple(SpaceToDepth(), 2)
-        self.second_conv = ConvNorm(4 * middle, out_channels, kernel, activation="relu")
-        self.stem = True
+            self.step1: nn.Module = SPDStep(in_channels, out_channels, kernel)
+            self.step2: nn.Module = nn.Identity()
+        else:
+            middle = max(1, out_channels // 2)
+            self.step1 = SPDStep(in_channels, middle, kernel, "relu")
+            self.step2 = PadToMultiple(SPDStep(middle, out_channels, kernel, "relu"), 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(self.space_to_depth(x))
+        return self.step2(self.step1(x))

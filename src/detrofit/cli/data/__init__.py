@@ -1,0 +1,1 @@
+"""Check a data set, or convert it to another form."""

@@ -1,0 +1,39 @@
+"""Options that several commands share, and what they mean together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Swaps = Annotated[
+    list[str], typer.Option("--swap", help="SLOT=PART, the part a name or {part: NAME, OPTION: VALUE}; repeatable.")
+]
+Settings = Annotated[
+    list[str], typer.Option("--set", help="KEY=VALUE of any setting, e.g. train.lr=1e-3; repeatable.")
+]
+Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file with parts of your own; repeatable.")]
+Data = Annotated[Path, typer.Option("--data", help="data.yaml, COCO JSON or folder, or Pascal VOC folder.")]
+ImageSize = Annotated[str, typer.Option("--imgsz", help="Input size: one number, or HEIGHT,WIDTH; multiples of 32.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps or auto.")]
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """`640` or `480,640` as (height, width); DetrofitError unless both are multiples of 32 from 32 on."""
+    from detrofit.errors import DetrofitError
+
+    sides = text.split(",")
+    if len(sides) > 2 or not all(side.strip().isdigit() for side in sides):
+        raise DetrofitError(f"--imgsz takes a number or HEIGHT,WIDTH, not '{text}'")
+    height, width = int(sides[0]), int(sides[-1])
+    if min(height, width) < 32 or height % 32 or width % 32:
+        raise DetrofitError(f"--imgsz {text}: height and width must be multiples of 32")
+    return height, width
+
+
+def parse_swaps(swaps: list[str]) -> dict[str, Any]:
+    """`SLOT=PART` texts as a retrofit in its YAML form."""
+    from detrofit.config.load import parse_assignments
+
+    return parse_assignments(swaps, "--swap")

@@ -1,0 +1,51 @@
+"""The `predict` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detrofit.cli.options import Device, Plugins
+
+
+def predict(
+    file: Annotated[Path, typer.Argument(help="A model file.")],
+    sources: Annotated[list[str], typer.Argument(help="Pictures, folders or glob patterns.")],
+    threshold: Annotated[float | None, typer.Option(help="Lowest score; default: the file's own.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for annotated pictures and predictions.json.")] = Path("predictions"),
+    batch: Annotated[int, typer.Option(help="Pictures at a time.")] = 1,
+    device: Device = "auto",
+    plugin: Plugins = [],  # noqa: B006 - typer needs a list
+) -> None:
+    """Find objects in pictures: annotated pictures, COCO JSON and a table."""
+    import json
+
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+
+    from detrofit.files import write_file
+    from detrofit.pictures import decode_picture
+    from detrofit.runtime.detector import Detector
+    from detrofit.runtime.sources import find_pictures
+
+    detector = Detector(file, threshold=threshold, device=None if device == "auto" else device, plugins=plugin)
+    pictures = find_pictures(list(sources))
+    images, annotations = [], []
+    table = Table("picture", "objects", "best")
+    results = detector.predict(list(sources), batch)
+    for number, (picture, found) in enumerate(zip(pictures, track(results, "predicting", len(pictures))), start=1):
+        name = f"{number:05d}_{Path(picture.name).stem}.jpg" if len(pictures) > 1 else f"{Path(picture.name).stem}.jpg"
+        out.mkdir(parents=True, exist_ok=True)
+        found.plot(decode_picture(picture.content)).save(out / name)
+        images.append({"id": number, "file_name": picture.name, "height": found.size[0], "width": found.size[1]})
+        annotations += found.to_coco(number, detector.category_ids)
+        best = f"{found.names[0]} {found.scores[0]:.2f}" if len(found) else "-"
+        table.add_row(picture.name, str(len(found)), best)
+    categories = [{"id": key, "name": name} for key, name in zip(detector.category_ids, detector.class_names)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    write_file(out / "predictions.json", json.dumps(content, ensure_ascii=False))
+    Console().print(table)
+    print(f"annotated pictures and predictions.json in {out}")

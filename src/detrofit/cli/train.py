@@ -1,0 +1,56 @@
+"""The `train` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from detrofit.cli.options import Plugins, Settings, Swaps, parse_image_size, parse_swaps
+
+
+def train(
+    model: Annotated[str | None, typer.Argument(help="A model of the zoo, e.g. rtdetr-n.")] = None,
+    data: Annotated[Path | None, typer.Option(help="data.yaml, COCO JSON or folder, or Pascal VOC folder.")] = None,
+    swap: Swaps = [],  # noqa: B006 - typer needs a list
+    set_: Settings = [],  # noqa: B006
+    config: Annotated[Path | None, typer.Option(help="A YAML file with the same keys; options go over it.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Pictures of a step.")] = None,
+    imgsz: Annotated[str | None, typer.Option(help="Input size: one number, or HEIGHT,WIDTH.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    weights: Annotated[str | None, typer.Option(help="A model file, a timm backbone's weights, or 'imagenet'.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that load pictures.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random stream.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run folder.")] = None,
+    plugin: Plugins = [],  # noqa: B006
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run folder; takes no other option.")] = None,
+) -> None:
+    """Train a model, stock or with swapped parts, on your own data."""
+    from detrofit.training import loop
+
+    if resume is not None:
+        result = loop.resume(resume)
+    else:
+        top = {"data": data, "imgsz": imgsz and parse_image_size(imgsz), "weights": weights, "device": device}
+        top |= {"workers": workers, "seed": seed, "name": name, "plugins": plugin or None}
+        training = {"train.epochs": epochs, "train.batch": batch, "train.lr": lr}
+        result = loop.train(_experiment(model, config, swap, {**top, **training}, set_))
+    print(f"best validation AP {result.best:.4f}; model files in {result.folder}")
+
+
+def _experiment(
+    model: str | None, config: Path | None, swaps: list[str], options: dict[str, Any], settings: list[str]
+) -> Any:
+    """The configuration file, the options over it, and `--set` over both."""
+    from detrofit.config.load import load_experiment, merge_dotted, parse_assignments, read_yaml
+
+    values = read_yaml(config) if config else {}
+    if model is not None:
+        values = merge_dotted(values, {"model.name": model})
+    values = merge_dotted(values, {key: value for key, value in options.items() if value is not None})
+    if swaps:
+        values["retrofit"] = {**values.get("retrofit", {}), **parse_swaps(swaps)}
+    return load_experiment(merge_dotted(values, parse_assignments(settings, "--set")))

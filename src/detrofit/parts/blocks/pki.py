@@ -1,0 +1,127 @@
+"""`pki`: the poly kernel inception block of PKINet (arXiv:2403.06258)."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from detrofit.parts.attention.caa import ContextAnchor
+from detrofit.parts.layers import ConvNorm, DropPath, LayerScale, make_divisible
+from detrofit.parts.registry import part
+from detrofit.parts.slots import STAGE_BLOCK
+
+Kernel = Literal[3, 5, 7, 9, 11, 13, 15]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class PolyKernelInception(nn.Module):
+    """Depthwise convolutions of several sizes summed, gated by context anchor attention. [B,Cin,H,W] to [B,Cout,H,W].
+
+    With p = pre(x) and d the depthwise convolution of the first kernel: q = mix(d(p) + sum of the others on d(p));
+    out = post(q + q * gate(p)), or post(q * gate(p)) where `residual` is off or the width changes. pre, mix and post
+    are 1x1 with norm and SiLU. Without `caa_kernel` the gate is p itself, as in the original code.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernels: Sequence[int],
+        expansion: float,
+        caa_kernel: int | None,
+        residual: bool,
+    ) -> None:
+        super().__init__()
+        hidden = make_divisible(out_channels * expansion)
+        self.pre = ConvNorm(in_channels, hidden, activation="silu")
+        first, *others = (
+            nn.Conv2d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden) for kernel in kernels
+        )
+        self.first = first
+        self.others = nn.ModuleDict({f"kernel{conv.kernel_size[0]}": conv for conv in others})
+        self.mix = ConvNorm(hidden, hidden, activation="silu")
+        self.gate: nn.Module = nn.Identity()
+        if caa_kernel is not None:
+            self.gate = ContextAnchor(hidden, caa_kernel, caa_kernel, norm=False)
+        self.post = ConvNorm(hidden, out_channels, activation="silu")
+        self.residual = residual and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pre(x)
+        y = first = self.first(x)
+        for conv in self.others.values():
+            y = y + conv(first)
+        y = self.mix(y)
+        gated = y * self.gate(x)
+        return self.post(y + gated if self.residual else gated)
+
+
+class ConvFFN(nn.Module):
+    """Layer norm over channels, widening 1x1, depthwise, global SiLU, narrowing 1x1; dropout after the last two.
+
+    [B,C,H,W] to the same. The global SiLU is x * sigmoid(mean of x over the map); all convolutions are biased.
+    """
+
+    def __init__(self, channels: int, expansion: float, kernel: int, dropout: float) -> None:
+        super().__init__()
+        hidden = int(channels * expansion)
+        self.norm = nn.LayerNorm(channels)
+        self.widen = nn.Conv2d(channels, hidden, 1)
+        self.depthwise = nn.Conv2d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden)
+        self.narrow = nn.Conv2d(hidden, channels, 1)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = self.depthwise(self.widen(x))
+        x = x * x.mean(dim=(2, 3), keepdim=True).sigmoid()
+        return self.drop(self.narrow(self.drop(x)))
+
+
+@part(
+    "pki",
+    fits=[STAGE_BLOCK],
+    paper="arXiv:2403.06258",
+    licence="Apache-2.0 original (PKINet)",
+    can_widen=True,
+)
+class PKIBlock(nn.Module):
+    """PKINet's block: poly kernel inception, then a convolutional feed-forward, each after a norm and added.
+
+    x + drop_path(scale1 * inception(norm1(x))), then the same with a feed-forward. Both sums are left out where the
+    width changes or `residual` is off. [B,Cin,H,W] to [B,Cout,H,W]; it cannot stride. The hidden width of the inception
+    is Cout x `expand`, rounded to a multiple of 8. `caa_kernel` None leaves context anchor attention out.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernels: Annotated[tuple[Kernel, ...], Field(min_length=1, max_length=7)] = (3, 5, 7, 9, 11),
+        expand: Annotated[float, Field(gt=0, le=4, description="inner width as a multiple of the output's")] = 1.0,
+        caa_kernel: Annotated[int, Field(ge=3, le=63)] | None = 11,
+        ffn_expand: Annotated[float, Field(gt=0, le=8)] = 4.0,
+        ffn_kernel: Kernel = 3,
+        layer_scale: Annotated[float, Field(gt=0, le=10)] | None = 1.0,
+        dropout: Rate = 0.1,
+        drop_path: Rate = 0.0,
+        residual: bool = True,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(in_channels)
+        self.inception = PolyKernelInception(in_channels, out_channels, kernels, expand, caa_kernel, residual)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.ffn = ConvFFN(out_channels, ffn_expand, ffn_kernel, dropout)
+        self.scale1, self.scale2 = (
+            nn.Identity() if layer_scale is None else LayerScale(out_channels, layer_scale) for _ in range(2)
+        )
+        self.drop_path1, self.drop_path2 = DropPath(drop_path), DropPath(drop_path)
+        self.residual = residual and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.drop_path1(self.scale1(self.inception(self.norm1(x))))
+        x = x + y if self.residual else y
+        y = self.drop_path2(self.scale2(self.ffn(self.norm2(x))))
+        return x + y if self.residual else y

@@ -1,0 +1,106 @@
+"""PKINet's inception, block and stage against the originals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from detrofit.parts.assembly import Assembly, SlotFiller
+from detrofit.parts.backbones.pkinet import PKINet, PKIStage, _StageRow
+from detrofit.parts.blocks.pki import PKIBlock, PolyKernelInception
+
+from .fixtures import Case, cases
+from .naming import load, run, set_norm_eps
+
+DEFAULT_KERNELS = (3, 5, 7, 9, 11)
+CLASS_DEFAULT_EPS = 1e-3
+
+
+def _inception_names(original: str, ours: str, kernels: tuple[int, ...]) -> dict[str, str]:
+    names = {"pre_conv": "pre", "pw_conv": "mix", "post_conv": "post", "dw_conv.conv": "first"}
+    names |= {f"dw_conv{index}.conv": f"others.kernel{kernel}" for index, kernel in enumerate(kernels) if index}
+    names |= {"caa_factor.conv1.conv": "gate.conv1", "caa_factor.conv2.conv": "gate.conv2"}
+    names |= {"caa_factor.h_conv.conv": "gate.horizontal", "caa_factor.v_conv.conv": "gate.vertical"}
+    return {original + name: ours + place for name, place in names.items()}
+
+
+def _ffn_names(original: str, ours: str) -> dict[str, str]:
+    layers = {"1": "norm", "3.conv": "widen", "4.conv": "depthwise", "7.conv": "narrow"}
+    return {f"{original}ffn_layers.{layer}": ours + place for layer, place in layers.items()}
+
+
+def _block_names(original: str, ours: str, kernels: tuple[int, ...]) -> dict[str, str]:
+    names = {f"{original}{name}": ours + name for name in ("norm1", "norm2")}
+    names |= {f"{original}gamma{number}": f"{ours}scale{number}.scale" for number in "12"}
+    return names | _inception_names(f"{original}block.", f"{ours}inception.", kernels) | _ffn_names(
+        f"{original}ffn.", f"{ours}ffn."
+    )  # fmt: skip
+
+
+def _block(args: dict[str, Any], kernels: tuple[int, ...]) -> PKIBlock:
+    return PKIBlock(
+        args["in_channels"],
+        args.get("out_channels") or args["in_channels"],
+        kernels=kernels,  # type: ignore[arg-type]
+        expand=args.get("expansion", 1.0),
+        caa_kernel=args.get("caa_kernel_size", 11) if args.get("with_caa", True) else None,
+        ffn_expand=args.get("ffn_scale", 4.0),
+        ffn_kernel=args.get("ffn_kernel_size", 3),
+        layer_scale=args.get("layer_scale", 1.0),
+        residual=args.get("add_identity", True),
+    )
+
+
+@pytest.mark.parametrize("case", cases("pki_inception"))
+def test_inception(case: Case) -> None:
+    args, kernels = case.args, tuple(case.args.get("kernel_sizes", DEFAULT_KERNELS))
+    module = PolyKernelInception(
+        args["in_channels"],
+        args.get("out_channels") or args["in_channels"],
+        kernels,
+        args.get("expansion", 1.0),
+        args.get("caa_kernel_size", 11) if args.get("with_caa", True) else None,
+        args.get("add_identity", True),
+    )
+    _check(case, module, _inception_names("", "", kernels))
+
+
+@pytest.mark.parametrize("case", cases("pki_block"))
+def test_block(case: Case) -> None:
+    kernels = tuple(case.args.get("kernel_sizes", DEFAULT_KERNELS))
+    _check(case, _block(case.args, kernels), _block_names("", "", kernels))
+
+
+@pytest.mark.parametrize("case", cases("pki_stage"))
+def test_stage(case: Case) -> None:
+    args = case.args
+    blocks = args["num_blocks"]
+    row = _StageRow(
+        args["out_channels"], blocks, args.get("shortcut_ffn_scale", 4), args.get("shortcut_ffn_kernel_size", 5)
+    )
+    module = PKIStage(_filler(), args["in_channels"], row, 0.1, [0.0] * blocks)
+    names = {"downsample.down_conv": "downsample"} | {name: name for name in ("conv1", "conv2", "conv3")}
+    names |= _ffn_names("ffn.", "ffn.")
+    for block in range(blocks):
+        names |= _block_names(f"blocks.{block}.", f"block{block}.", DEFAULT_KERNELS)
+    _check(case, module, names)
+
+
+@pytest.mark.parametrize(("size", "millions"), [("t", 4.16), ("s", 13.74), ("b", 25.92)])
+def test_parameter_counts(size: str, millions: float) -> None:
+    with torch.device("meta"):
+        net = PKINet(_filler(), size=size)  # type: ignore[arg-type]
+    assert sum(parameter.numel() for parameter in net.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+def _filler() -> SlotFiller:
+    return Assembly({}, {}).filler().at(stage=1)
+
+
+def _check(case: Case, module: nn.Module, names: dict[str, str]) -> None:
+    set_norm_eps(module, CLASS_DEFAULT_EPS)
+    state: dict[str, Tensor] = case.state
+    case.assert_close(run(load(module, state, names), case.inputs["x"]), "y")

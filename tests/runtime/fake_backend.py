@@ -1,0 +1,37 @@
+"""A backend that needs no model: it finds one box, told by the picture's mean colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+class FakeBackend:
+    """Three answers a picture in no order: a sure one, an unsure one that leaves the picture, and a hopeless one."""
+
+    class_names = ("dark", "light")
+    category_ids = (7, 3)
+    input_size = (32, 48)
+    threshold = 0.5
+    max_detections = 300
+
+    def __init__(self, path: Path, device: str | None, plugins: Sequence[str | Path]) -> None:
+        self.opened = (path, device, plugins)
+        self.batch_sizes: list[int] = []
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        assert images.dtype == np.float32 and images.shape[1:] == (3, *self.input_size)
+        assert images.min() >= 0 and images.max() <= 1
+        self.batch_sizes.append(len(images))
+        count = len(images)
+        boxes = np.array([[0, 0, 0.1, 0.1], [0.25, 0.5, 0.75, 1.0], [-0.2, 0.5, 1.5, 0.6]], np.float32)
+        label = (images.mean(axis=(1, 2, 3)) > 0.5).astype(np.int64)
+        scores = np.array([0.05, 0.9, 0.6], np.float32)
+        return np.tile(boxes, (count, 1, 1)), np.tile(scores, (count, 1)), np.repeat(label[:, None], 3, axis=1)
+
+
+class NeedsMissingModule:
+    def __init__(self, *_: object) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
