@@ -24,7 +24,9 @@ def atomic_write(target: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except OSError as error:
-        raise DetrofitError(f"cannot write {target}: {error.strerror or error}; free space or choose another folder") from error
+        raise DetrofitError(
+            f"cannot write {target}: {error.strerror or error}; free space or choose another folder"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

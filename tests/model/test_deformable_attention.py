@@ -100,6 +100,7 @@ class _Read(nn.Module):
         return self.attention(query, reference, memory, SHAPES)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("sampling", ["bilinear", "discrete"])
 def test_exported_attention_is_the_eager_one_from_common_operators(sampling: str) -> None:
     torch.manual_seed(0)

@@ -13,9 +13,9 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the drawn data and of both trainings.")] = 0,
 ) -> None:
     """Draw a small data set, train the nano model stock and with ExtraDW, and compare them: a few minutes."""
-    from rich.console import Console
     from rich.table import Table
 
+    from detrofit.cli.console import table_console
     from detrofit.training.demo import EPOCHS, IMAGE_SIZE, run_demo
 
     rows = run_demo(out, seed)
@@ -29,6 +29,6 @@ def demo(
             f"{row.gflops:.2f}",
             f"{row.seconds:.0f} s",
         )
-    Console().print(table)
+    table_console().print(table)
     print(f"One seed and {EPOCHS} epochs: a difference this small data could make by chance is no verdict.")
     print(f"tables, curves and annotated pictures in {out}: */curves.png, */pictures.jpg, */val-test/")

@@ -6,9 +6,9 @@ from __future__ import annotations
 def models() -> None:
     """List the models of the zoo with their parameters and operations."""
     import torch
-    from rich.console import Console
     from rich.table import Table
 
+    from detrofit.cli.console import table_console
     from detrofit.config.models import frame_and_choices, model_names, stock_model
     from detrofit.model.build import assemble
     from detrofit.model.costs import count_flops, count_parameters
@@ -18,5 +18,7 @@ def models() -> None:
         with torch.device("meta"):
             model, _ = assemble(*frame_and_choices(name), num_classes=80)
         flops = count_flops(model, (640, 640))
-        table.add_row(name, f"{count_parameters(model) / 1e6:.1f} M", f"{flops / 1e9:.1f}", stock_model(name).description)
-    Console().print(table)
+        table.add_row(
+            name, f"{count_parameters(model) / 1e6:.1f} M", f"{flops / 1e9:.1f}", stock_model(name).description
+        )
+    table_console().print(table)

@@ -10,9 +10,7 @@ import typer
 Swaps = Annotated[
     list[str], typer.Option("--swap", help="SLOT=PART, the part a name or {part: NAME, OPTION: VALUE}; repeatable.")
 ]
-Settings = Annotated[
-    list[str], typer.Option("--set", help="KEY=VALUE of any setting, e.g. train.lr=1e-3; repeatable.")
-]
+Settings = Annotated[list[str], typer.Option("--set", help="KEY=VALUE of any setting, e.g. train.lr=1e-3; repeatable.")]
 Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file with parts of your own; repeatable.")]
 Data = Annotated[Path, typer.Option("--data", help="data.yaml, COCO JSON or folder, or Pascal VOC folder.")]
 ImageSize = Annotated[str, typer.Option("--imgsz", help="Input size: one number, or HEIGHT,WIDTH; multiples of 32.")]

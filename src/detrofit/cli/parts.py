@@ -9,8 +9,6 @@ import typer
 from detrofit.cli.options import Plugins
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from detrofit.parts.registry import Part
 
 
@@ -19,12 +17,11 @@ def parts(
     plugin: Plugins = [],  # noqa: B006 - typer needs a list
 ) -> None:
     """List the parts, or describe one: what it is, paper, options with defaults and ranges, where it fits."""
-    from rich.console import Console
-
+    from detrofit.cli.console import table_console
     from detrofit.parts.registry import get_part, load_plugins
 
     load_plugins(plugin)
-    console = Console()
+    console = table_console()
     if name is None:
         _list(console)
     else:

@@ -14,7 +14,9 @@ def predict(
     file: Annotated[Path, typer.Argument(help="A model file.")],
     sources: Annotated[list[str], typer.Argument(help="Pictures, folders or glob patterns.")],
     threshold: Annotated[float | None, typer.Option(help="Lowest score; default: the file's own.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for annotated pictures and predictions.json.")] = Path("predictions"),
+    out: Annotated[Path, typer.Option(help="Folder for annotated pictures and predictions.json.")] = Path(
+        "predictions"
+    ),
     batch: Annotated[int, typer.Option(help="Pictures at a time.")] = 1,
     device: Device = "auto",
     plugin: Plugins = [],  # noqa: B006 - typer needs a list
@@ -22,10 +24,10 @@ def predict(
     """Find objects in pictures: annotated pictures, COCO JSON and a table."""
     import json
 
-    from rich.console import Console
     from rich.progress import track
     from rich.table import Table
 
+    from detrofit.cli.console import table_console
     from detrofit.files import write_file
     from detrofit.pictures import decode_picture
     from detrofit.runtime.detector import Detector
@@ -47,5 +49,5 @@ def predict(
     categories = [{"id": key, "name": name} for key, name in zip(detector.category_ids, detector.class_names)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     write_file(out / "predictions.json", json.dumps(content, ensure_ascii=False))
-    Console().print(table)
+    table_console().print(table)
     print(f"annotated pictures and predictions.json in {out}")

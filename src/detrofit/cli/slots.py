@@ -19,9 +19,10 @@ def slots(
 ) -> None:
     """Show every slot of a model: shapes, parameters, share of FLOPs, and the parts that fit."""
     import torch
-    from rich.console import Console
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from detrofit.cli.console import table_console
     from detrofit.config.load import parse_assignments
     from detrofit.config.models import frame_and_choices
     from detrofit.errors import DetrofitError
@@ -39,8 +40,9 @@ def slots(
     with torch.device("meta"):
         built, filled = assemble(*frame_and_choices(model, parse_swaps(swap), frame), num_classes=classes)
     total = count_flops(built, size)
-    table = Table("slot", "part", "input", "output", "parameters", "FLOPs")
-    table.columns[0].no_wrap = True
+    table = Table("slot", "part", "input to output", "parameters", "FLOPs", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in table.columns[:3]:
+        column.no_wrap = True
     kinds = {}
     for cost in sorted(slot_costs(built, filled, size), key=lambda cost: (cost.filled.address, cost.filled.index or 0)):
         place = cost.filled
@@ -48,12 +50,11 @@ def slots(
         table.add_row(
             place.address if place.index is None else f"{place.address}{place.index}",
             place.part.name,
-            _shape(cost.input_shape),
-            _shape(cost.output_shape),
+            f"{_shape(cost.input_shape)} {_shape(cost.output_shape)}",
             f"{cost.parameters:,}",
             f"{cost.flops / total:.1%}",
         )
-    console = Console()
+    console = table_console()
     console.print(table)
     for pattern, slot in sorted(kinds.items()):
         console.print(f"[bold]{pattern}[/bold]: {', '.join(part.name for part in parts_for(slot))}", highlight=False)

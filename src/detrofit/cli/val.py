@@ -18,12 +18,13 @@ def val(
     batch: Annotated[int, typer.Option(help="Pictures at a time.")] = 8,
     workers: Annotated[int | None, typer.Option(help="Processes that load pictures.")] = None,
     device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="Folder for tables and plots; default: val-SPLIT beside the file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for tables and plots; default: val-SPLIT beside the file.")
+    ] = None,
     plugin: Plugins = [],  # noqa: B006 - typer needs a list
 ) -> None:
     """Score a trained model on a split: COCO metrics, operating point, plots, predictions."""
-    from rich.console import Console
-
+    from detrofit.cli.console import table_console
     from detrofit.training.score import score_file
 
     size = parse_image_size(imgsz) if imgsz else None
@@ -31,5 +32,5 @@ def val(
         file, data, split, imgsz=size, batch=batch, workers=workers, device=device, out=out, plugins=plugin
     )
     if evaluation is not None:
-        evaluation.render(Console())
+        evaluation.render(table_console())
         print(f"tables, plots and predictions in {folder}")

@@ -63,7 +63,9 @@ def load_experiment(values: Mapping[str, Any]) -> Experiment:
         first = error.errors()[0]
         key = ".".join(str(piece) for piece in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise DetrofitError(f"there is no setting '{key}'{nearest(key, setting_keys())}; see docs/settings.md") from None
+            raise DetrofitError(
+                f"there is no setting '{key}'{nearest(key, setting_keys())}; see docs/settings.md"
+            ) from None
         if first["type"] == "missing":
             raise DetrofitError(f"setting '{key}' is required") from None
         raise DetrofitError(f"setting '{key}' = {first['input']!r}: {first['msg'].lower()}") from None

@@ -99,7 +99,9 @@ class Experiment(Section):
     retrofit: dict[str, Any] = Field({}, description="slots to parts")
     plugins: list[Path] = Field([], description="files with parts of one's own")
     data: Path = Field(description="data.yaml, COCO JSON or folder, or VOC folder")
-    imgsz: tuple[Side, Side] = Field((640, 640), description="height and width of the network's input; one number for both")
+    imgsz: tuple[Side, Side] = Field(
+        (640, 640), description="height and width of the network's input; one number for both"
+    )
     weights: str | None = Field(None, description="a model file to start from, or a file of timm backbone weights")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="of every random stream")
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto takes the best there is")

@@ -40,9 +40,7 @@ def build_model(frame: Frame, stock: Choices, retrofit: Choices, *, num_classes:
     return model
 
 
-def assemble(
-    frame: Frame, stock: Choices, retrofit: Choices, *, num_classes: int
-) -> tuple[RTDETR, list[Filled]]:
+def assemble(frame: Frame, stock: Choices, retrofit: Choices, *, num_classes: int) -> tuple[RTDETR, list[Filled]]:
     """The model without initial values worth keeping, and the record of every place that was filled."""
     if num_classes < 1:
         raise DetrofitError(f"a detector needs at least one class, not {num_classes}")

@@ -151,9 +151,7 @@ class SlotFiller:
         if numbers.get("stride", 1) > 1 and stride_slot is not None:
             own = part.strides_with(choice.options) and (stride_slot in part.slots or not self.chosen(stride_slot))
             if not own:
-                entry = self.fill(
-                    stride_slot, default="conv-s2", in_channels=in_channels, out_channels=out_channels
-                )
+                entry = self.fill(stride_slot, default="conv-s2", in_channels=in_channels, out_channels=out_channels)
                 return entry, {**numbers, "in_channels": out_channels, "stride": 1}
         if in_channels != out_channels and not part.can_widen:
             return ConvNorm(in_channels, out_channels), {**numbers, "in_channels": out_channels}  # type: ignore[arg-type]

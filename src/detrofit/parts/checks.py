@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from detrofit.errors import DetrofitError
 from detrofit.parts.registry import Part
 from detrofit.parts.slots import BACKBONE, LOSS_BOX, LOSS_CLASS, MATCHER_BOX, Slot
-from detrofit.parts.trials import Place, Trial
+from detrofit.parts.trials import Place
 
 Maps: TypeAlias = Tensor | list[Tensor]
 
@@ -124,7 +124,9 @@ def keeps_the_contract(place: Place) -> None:
                 outputs = _listed(module.train(training)(inputs))
             shapes, expected = [tuple(output.shape) for output in outputs], trial.expected(module)
             _require(shapes == expected, f"{trial.what}: gives {shapes}, the slot needs {expected}")
-            _require(all(output.isfinite().all() for output in outputs), f"{trial.what}: gives numbers that are not finite")
+            _require(
+                all(output.isfinite().all() for output in outputs), f"{trial.what}: gives numbers that are not finite"
+            )
 
 
 def leaves_its_input_alone(place: Place) -> None:
@@ -188,7 +190,9 @@ def repeats_itself_in_eval(place: Place) -> None:
     same = all(torch.equal(a, b) for a, b in zip(_listed(first), _listed(second)))
     _require(same, "in eval mode the same input gives different outputs")
     distance = _distance(single, [output[:1] for output in _listed(first)])
-    _require(distance < _MEMORY_ORDER_TOLERANCE, f"in eval mode images of a batch influence each other ({distance:.1e})")
+    _require(
+        distance < _MEMORY_ORDER_TOLERANCE, f"in eval mode images of a batch influence each other ({distance:.1e})"
+    )
 
 
 def agrees_in_channels_last(place: Place) -> None:
@@ -199,7 +203,9 @@ def agrees_in_channels_last(place: Place) -> None:
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         turned = [tensor.contiguous(memory_format=torch.channels_last) for tensor in _listed(inputs)]
         distance = _distance(module(turned[0] if isinstance(inputs, Tensor) else turned), expected)
-    _require(distance < _MEMORY_ORDER_TOLERANCE, f"channels-last gives another result (relative distance {distance:.1e})")
+    _require(
+        distance < _MEMORY_ORDER_TOLERANCE, f"channels-last gives another result (relative distance {distance:.1e})"
+    )
 
 
 def stays_near_in_bf16(place: Place) -> None:
@@ -233,7 +239,9 @@ def enforces_its_options(place: Place) -> None:
     """Values out of range are refused with slot, part and option named, and so are options that do not exist."""
     for name, info in place.part.options.model_fields.items():
         bad = list(_out_of_range(info.annotation, info.metadata))
-        _require(bool(bad), f"option '{name}' takes any number; give its range with Annotated[..., Field(ge=..., le=...)]")
+        _require(
+            bool(bad), f"option '{name}' takes any number; give its range with Annotated[..., Field(ge=..., le=...)]"
+        )
         for value in bad:
             if value is not _ANY_TEXT:
                 _require_refused(place, name, value)
@@ -248,9 +256,7 @@ def _out_of_range(annotation: Any, metadata: Sequence[Any] = ()) -> Iterator[Any
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         yield from _out_of_range(arguments[0], _flat(arguments[1:]))
-    elif origin is Literal:
-        yield "no such choice"
-    elif origin is tuple:
+    elif origin is Literal or origin is tuple:
         yield "no such choice"
     elif origin is Union or type(annotation).__name__ == "UnionType":
         for argument in arguments:

@@ -25,9 +25,7 @@ class Devices:
         if device != "auto" and chosen.type != "cpu":
             os.environ["ACCELERATE_TORCH_DEVICE"] = str(chosen)
         self.precision = choose_precision(precision, chosen)
-        self.accelerator = Accelerator(
-            cpu=chosen.type == "cpu", mixed_precision=_ACCELERATE_NAMES[self.precision]
-        )
+        self.accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision=_ACCELERATE_NAMES[self.precision])
         self.device = self.accelerator.device
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.rank, self.world_size = self.accelerator.process_index, self.accelerator.num_processes

@@ -64,7 +64,9 @@ def first_fault(model: nn.Module, run: Callable[[], Mapping[str, Tensor]], image
             return f"the weight {name}"
     found: list[str] = []
     hooks = [
-        module.register_forward_hook(_note(name, found)) for name, module in model.named_modules() if not list(module.children())
+        module.register_forward_hook(_note(name, found))
+        for name, module in model.named_modules()
+        if not list(module.children())
     ]
     try:
         with torch.no_grad():

@@ -77,7 +77,9 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
     with Reporter(plan.total_steps, progress.step, devices.is_main) as reporter:
         reporter.say(f"{material.dataset.description}")
         reporter.say(f"{line}")
-        reporter.say(f"run folder {run.path}, {plan.epochs} epochs of {plan.steps_per_epoch} steps, {devices.precision}")
+        reporter.say(
+            f"run folder {run.path}, {plan.epochs} epochs of {plan.steps_per_epoch} steps, {devices.precision}"
+        )
         for epoch in range(progress.epoch, plan.epochs):
             strong = epoch < plan.strong_epochs
             set_training_mode(model, frozen_norms)

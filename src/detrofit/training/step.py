@@ -48,7 +48,9 @@ class Stepper:
         totals: dict[str, float] = {}
         for number, batch in enumerate(batches):
             images, targets = self._on_device(batch, size)
-            run = _Run(self, images, targets, step, num_boxes=boxes[0] / self.devices.world_size, max_boxes=int(most[1]))
+            run = _Run(
+                self, images, targets, step, num_boxes=boxes[0] / self.devices.world_size, max_boxes=int(most[1])
+            )
             with self.devices.accumulating(self.network, last=number == len(batches) - 1):
                 losses = run.losses(self.network)
                 loss = torch.stack(list(losses.values())).sum()
@@ -77,7 +79,7 @@ class Stepper:
         self.guard.failed(step, fault, run.images, run.targets)
 
     def _finite_everywhere(self, loss: Tensor) -> bool:
-        (_, worst), = self.devices.sum_and_max(float(not torch.isfinite(loss)))
+        ((_, worst),) = self.devices.sum_and_max(float(not torch.isfinite(loss)))
         return worst == 0
 
     def _on_device(self, batch: Batch, size: tuple[int, int] | None) -> Batch:
@@ -101,14 +103,14 @@ class _Run:
     def losses(self, network: nn.Module) -> dict[str, Tensor]:
         """Weighted losses by name."""
         with self.stepper.devices.autocast():
-            output = network(
-                self.images, self.targets, generators=self._generators(), max_boxes=self.max_boxes
-            )
+            output = network(self.images, self.targets, generators=self._generators(), max_boxes=self.max_boxes)
         height, width = self.images.shape[-2:]
         return self.stepper.model.criterion(output, self.targets, (height, width), num_boxes=self.num_boxes)
 
     def _generators(self) -> list[torch.Generator]:
-        keys = (derive_seed(self.stepper.seed, "noise", self.step, int(target["image_index"])) for target in self.targets)
+        keys = (
+            derive_seed(self.stepper.seed, "noise", self.step, int(target["image_index"])) for target in self.targets
+        )
         return [torch.Generator().manual_seed(key) for key in keys]
 
 

@@ -32,9 +32,7 @@ def predict_split(
 
     `advance` is told how many pictures of this process are done.
     """
-    loader = EvaluationLoader(
-        index, imgsz, batch, workers=workers, num_replicas=devices.world_size, rank=devices.rank
-    )
+    loader = EvaluationLoader(index, imgsz, batch, workers=workers, num_replicas=devices.world_size, rank=devices.rank)
     predictions = Predictions()
     for images, targets in loader:
         with devices.autocast():

@@ -92,7 +92,9 @@ def load_model(file: str | Path, *, plugins: Iterable[str | Path] = (), device: 
     try:
         model.load_state_dict(safetensors.torch.load_file(file))
     except (RuntimeError, safetensors.SafetensorError) as error:
-        raise DetrofitError(f"{file}: the weights do not fit the model it describes: {str(error).splitlines()[0]}") from None
+        raise DetrofitError(
+            f"{file}: the weights do not fit the model it describes: {str(error).splitlines()[0]}"
+        ) from None
     return model.eval().to(device)
 
 
@@ -121,7 +123,9 @@ def _read_metadata(file: Path) -> dict[str, Any]:
     except (OSError, safetensors.SafetensorError) as error:
         raise DetrofitError(f"{file} is no readable model file (damaged or of another kind): {error}") from None
     if _KEY not in metadata:
-        raise DetrofitError(f"{file} is a safetensors file without Detrofit's description; import it as foreign weights")
+        raise DetrofitError(
+            f"{file} is a safetensors file without Detrofit's description; import it as foreign weights"
+        )
     content = json.loads(metadata[_KEY])
     if content["format"] > FORMAT:
         raise DetrofitError(f"{file} was written by Detrofit {content['detrofit']}; update to read its format")

@@ -86,8 +86,9 @@ class NameMap:
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    pieces = _PLACEHOLDER.split(template)
-    return re.compile("".join(rf"(?P<{piece}>\d+)" if odd % 2 else re.escape(piece) for odd, piece in enumerate(pieces)))
+    # Texts and placeholders take turns.
+    pieces = enumerate(_PLACEHOLDER.split(template))
+    return re.compile("".join(rf"(?P<{piece}>\d+)" if turn % 2 else re.escape(piece) for turn, piece in pieces))
 
 
 def conv_and_norm(theirs: str, ours: str, conv: str = "conv", norm: str = "norm") -> list[tuple[str, str]]:

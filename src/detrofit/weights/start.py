@@ -34,7 +34,9 @@ def load_start_weights(model: RTDETR, weights: str, class_names: tuple[str, ...]
         report = transfer(model, safetensors.torch.load_file(weights), read_info(weights).class_names, class_names)
         return "model", f"starting from {weights}: {report.line()}"
     if not hasattr(model.backbone, "timm_arguments"):
-        raise DetrofitError(f"{weights} is no model file of ours, and the backbone is none of timm's that could take it")
+        raise DetrofitError(
+            f"{weights} is no model file of ours, and the backbone is none of timm's that could take it"
+        )
     state = _hub_state(model.backbone) if weights == HUB else read_state(Path(weights))
     return "backbone", f"backbone starting from {weights}: {_load_backbone(model.backbone, state, weights)}"
 

@@ -35,9 +35,7 @@ class PolyKernelInception(nn.Module):
         super().__init__()
         hidden = make_divisible(out_channels * expansion)
         self.pre = ConvNorm(in_channels, hidden, activation="silu")
-        first, *others = (
-            nn.Conv2d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden) for kernel in kernels
-        )
+        first, *others = (nn.Conv2d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden) for kernel in kernels)
         self.first = first
         self.others = nn.ModuleDict({f"kernel{conv.kernel_size[0]}": conv for conv in others})
         self.mix = ConvNorm(hidden, hidden, activation="silu")

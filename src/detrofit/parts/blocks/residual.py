@@ -33,7 +33,10 @@ def _spatial_conv(slots: SlotFiller, in_channels: int, out_channels: int, stride
     slots=_INSIDE,
 )
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, the vd shortcut, ReLU. [B,Cin,H,W] to [B,Cout,ceil(H/stride),ceil(W/stride)]."""
+    """Two 3x3 convolutions, the vd shortcut, ReLU. [B,Cin,H,W] to [B,Cout,ceil(H/stride),ceil(W/stride)].
+
+    `pooled_shortcut`: where it strides, the shortcut averages before its 1x1; without, the 1x1 strides (plain ResNet).
+    """
 
     def __init__(
         self,
@@ -44,12 +47,13 @@ class BasicBlock(nn.Module):
         first: bool = False,
         *,
         residual: bool = True,
+        pooled_shortcut: bool = True,
     ) -> None:
         super().__init__()
         self.conv1 = _spatial_conv(slots, in_channels, out_channels, stride, last=False)
         self.conv2 = _spatial_conv(slots, out_channels, out_channels, 1, last=True)
         self.insert = slots.fill(STAGE_INSERT, default="none", in_channels=out_channels, out_channels=out_channels)
-        self.shortcut = vd_shortcut(in_channels, out_channels, stride, first) if residual else None
+        self.shortcut = vd_shortcut(in_channels, out_channels, stride, first, pooled_shortcut) if residual else None
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,7 +74,8 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3 with the stride, 1x1 to four times the width, the vd shortcut, ReLU.
 
-    [B,Cin,H,W] to [B,Cout,ceil(H/stride),ceil(W/stride)]; the width is Cout / 4.
+    [B,Cin,H,W] to [B,Cout,ceil(H/stride),ceil(W/stride)]; the width is Cout / 4. `pooled_shortcut`: where it strides,
+    the shortcut averages before its 1x1; without, the 1x1 strides (plain ResNet).
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class Bottleneck(nn.Module):
         first: bool = False,
         *,
         residual: bool = True,
+        pooled_shortcut: bool = True,
     ) -> None:
         super().__init__()
         width = out_channels // 4
@@ -89,7 +95,7 @@ class Bottleneck(nn.Module):
         self.conv = _spatial_conv(slots, width, width, stride, last=True)
         self.insert = slots.fill(STAGE_INSERT, default="none", in_channels=width, out_channels=width)
         self.expand = ConvNorm(width, out_channels)
-        self.shortcut = vd_shortcut(in_channels, out_channels, stride, first) if residual else None
+        self.shortcut = vd_shortcut(in_channels, out_channels, stride, first, pooled_shortcut) if residual else None
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:

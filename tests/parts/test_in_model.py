@@ -1,0 +1,111 @@
+"""Every part in its slots of the whole nano model: it builds, trains, and comes back from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from detrofit.config.models import build
+from detrofit.model.detector import RTDETR
+from detrofit.parts.registry import all_parts
+from detrofit.parts.slots import Slot
+from detrofit.parts.trials import Place
+from detrofit.weights.model_file import ModelInfo, load_model, save_model
+
+IMAGE_SIZE = (64, 96)
+STEPS = 10
+TARGETS = [
+    {"labels": torch.tensor([0, 2]), "boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2], [0.3, 0.3, 0.1, 0.4]])},
+    {"labels": torch.tensor([1]), "boxes": torch.tensor([[0.6, 0.5, 0.6, 0.3]])},
+]
+
+
+def _places(every_slot: bool) -> list[Any]:
+    """Every part in the first slot that it fits, or in all of them; of several stages the last."""
+    return [
+        pytest.param(place, id=f"{place.part.name}-{_address(slot)}")
+        for part in all_parts()
+        for slot in (part.fits if every_slot else part.fits[:1])
+        for place in [Place(part, slot)]
+    ]
+
+
+def _representatives() -> list[Any]:
+    """One part a slot, the last one by name."""
+    by_slot = {slot: Place(part, slot) for part in all_parts() for slot in part.fits}
+    return [pytest.param(place, id=f"{place.part.name}-{_address(slot)}") for slot, place in by_slot.items()]
+
+
+def _address(slot: Slot) -> str:
+    return slot.address({"stage": 4})
+
+
+def _model(place: Place) -> RTDETR:
+    return build("rtdetr-n", {_address(place.slot): {"part": place.part.name, **place.options}}, num_classes=3)
+
+
+def _images() -> torch.Tensor:
+    return torch.rand(2, 3, *IMAGE_SIZE, generator=torch.Generator().manual_seed(0))
+
+
+def _loss(model: RTDETR) -> torch.Tensor:
+    generators = [torch.Generator().manual_seed(seed) for seed in range(2)]
+    output = model(_images(), TARGETS, generators=generators)
+    return torch.stack(list(model.criterion(output, TARGETS, IMAGE_SIZE).values())).sum()
+
+
+@pytest.mark.parametrize("place", _places(every_slot=False))
+def test_a_step(place: Place) -> None:
+    _check_a_step(place)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", _places(every_slot=True))
+def test_a_step_in_every_slot(place: Place) -> None:
+    _check_a_step(place)
+
+
+@pytest.mark.parametrize("place", _representatives())
+def test_learns_and_returns_from_its_file(place: Place, tmp_path: Path) -> None:
+    _check_learning(place, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", _places(every_slot=True))
+def test_learns_and_returns_from_its_file_in_every_slot(place: Place, tmp_path: Path) -> None:
+    _check_learning(place, tmp_path)
+
+
+def _check_a_step(place: Place) -> None:
+    model = _model(place).train()
+    assert model.slots[_address(place.slot)]["part"] == place.part.name
+    loss = _loss(model)
+    loss.backward()
+    assert loss.isfinite()
+    unused = [name for name, parameter in model.named_parameters() if parameter.requires_grad and parameter.grad is None]
+    assert not unused, f"parameters without a gradient: {unused[:3]}"
+
+
+def _check_learning(place: Place, folder: Path) -> None:
+    torch.manual_seed(0)  # for the dropout of some parts
+    model = _model(place).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
+    losses = []
+    for _ in range(STEPS):
+        loss = _loss(model)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-3:]) < sum(losses[:3]), f"the loss did not fall: {losses}"
+    file = folder / "model.safetensors"
+    save_model(file, model, ModelInfo("rtdetr-n", ("a", "b", "c"), (1, 2, 3), IMAGE_SIZE))
+    loaded, _ = load_model(file)
+    with torch.no_grad():
+        expected, actual = model.eval()(_images()).prediction, loaded.eval()(_images()).prediction
+    torch.testing.assert_close(actual.boxes, expected.boxes)
+    torch.testing.assert_close(actual.logits, expected.logits)
