@@ -9,6 +9,8 @@ import typer
 from detrofit.cli.options import Plugins
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from detrofit.parts.registry import Part
 
 

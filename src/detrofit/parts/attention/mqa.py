@@ -20,7 +20,7 @@ class ReducedProjection(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         self.reduce = nn.Identity() if stride == 1 else nn.Conv2d(
-            in_channels, in_channels, 3, stride, padding=1, groups=in_channels, bias=False
+            in_channels, in_channels, 3, stride, padding=(stride + 1) // 2, groups=in_channels, bias=False
         )  # fmt: skip
         self.norm = nn.Identity() if stride == 1 else nn.BatchNorm2d(in_channels)
         self.projection = nn.Conv2d(in_channels, out_channels, 1, bias=False)

@@ -1,6 +1,7 @@
 """`ccfm`: the stock fusion of RT-DETR's neck (arXiv:2304.08069)."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class CCFM(nn.Module):
         self.downsample = nn.ModuleDict()
         self.bottom_up = nn.ModuleDict()
         self.activation = nn.SiLU(inplace=True)
-        for index, (fine, coarse) in enumerate(reversed(list(zip(strides, strides[1:])))):
+        for index, (fine, coarse) in enumerate(reversed(list(pairwise(strides)))):
             self.lateral[f"stride{coarse}"] = ConvNorm(in_channels, in_channels, activation="silu")
             self.top_down[f"stride{fine}"] = _block(slots, in_channels, index)
         for index, coarse in enumerate(strides[1:]):
