@@ -81,13 +81,15 @@ def from_huggingface(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     `state` comes from a checkpoint or from `state_dict()`. Counters that frozen norms lack are added; constants that
     we compute are left out. Raises DetrofitError for a name that no such model with a ResNet has.
     """
-    given = {_as_in_checkpoint(name): tensor for name, tensor in state.items() if not _DERIVED.match(name)}
+    # Where heads stand twice, the decoder reads those inside `model.`, which come last here and stay.
+    names = sorted((name for name in state if not _DERIVED.match(name)), key=lambda name: name.startswith("model."))
+    given = {_as_in_checkpoint(name): state[name] for name in names}
     kind = "bottleneck" if any(_THIRD_BRANCH.match(name) for name in given) else "basic"
     strides = strides_of(count_indices(given, r"model\.encoder_input_proj\.(\d+)\."))
-    names = NameMap([*_PAIRS, *_backbone_pairs(kind)], strides)
+    name_map = NameMap([*_PAIRS, *_backbone_pairs(kind)], strides)
     renamed: dict[str, Tensor] = {}
     for name, tensor in _joined(given).items():
-        ours = names.ours(name)
+        ours = name_map.ours(name)
         if ours is None:
             raise DetrofitError(f"'{name}' is no entry of transformers' RT-DETR with a ResNet")
         renamed[ours] = tensor

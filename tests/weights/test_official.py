@@ -1,0 +1,80 @@
+"""Names of official checkpoints: both versions, every backbone, frozen norms, and what no official model has."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from detrofit import build
+from detrofit.errors import DetrofitError
+from detrofit.weights.names import NameMap, conv_and_norm, strides_of
+from detrofit.weights.official import backbone_names, encoder_names, from_official
+from detrofit.weights.transfer import transfer
+
+NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+def official_entries(name: str) -> set[str]:
+    """Our names of a zoo model, for which an official checkpoint must have an entry each."""
+    with torch.device("meta"):
+        return set(build(name, num_classes=80).state_dict())
+
+
+@pytest.mark.parametrize("name", ["rtdetr-r18", "rtdetr-r50", "rtdetr-l"])
+def test_every_tensor_of_backbone_and_encoder_has_an_official_name(name: str) -> None:
+    entries = official_entries(name)
+    backbone = [entry.removeprefix("backbone.") for entry in entries if entry.startswith("backbone.")]
+    # The kind of blocks is told from their names.
+    names = backbone_names(["res_layers.0.blocks.0.branch2c.conv.weight"] if name == "rtdetr-r50" else [])
+    assert all(names.ours(names.theirs(entry) or "") == entry for entry in backbone)
+    encoder = [entry.removeprefix("encoder.") for entry in entries if entry.startswith("encoder.")]
+    names = encoder_names(["input_proj.2.0.weight"])
+    assert all(names.ours(names.theirs(entry) or "") == entry for entry in encoder)
+
+
+def test_version_2_and_frozen_norms() -> None:
+    state = {f"backbone.conv1.conv1_1.norm.{entry}": torch.ones(2) for entry in NORM}
+    state |= {f"encoder.input_proj.{level}.conv.weight": torch.ones(2) for level in range(3)}
+    state |= {f"encoder.input_proj.1.norm.{entry}": torch.ones(2) for entry in NORM}
+    state |= {"decoder.enc_output.proj.weight": torch.ones(2), "decoder.anchors": torch.ones(2)}
+    ours = from_official(state)
+    assert ours.keys() == {
+        *(f"backbone.stem.conv1.norm.{entry}" for entry in (*NORM, "num_batches_tracked")),
+        *(f"encoder.input_projection.stride{stride}.conv.weight" for stride in (8, 16, 32)),
+        *(f"encoder.input_projection.stride16.norm.{entry}" for entry in (*NORM, "num_batches_tracked")),
+        "decoder.query_selection.projection.weight",
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["backbone.stages.0.blocks.0.lab.scale", "encoder.gate.weight", "criterion.weight", "encoder.lateral_convs.7.w"]
+)
+def test_names_of_no_official_model_are_reported(name: str) -> None:
+    with pytest.raises(DetrofitError, match=f"'{name}' is no entry of an official RT-DETR"):
+        from_official({"encoder.input_proj.2.0.weight": torch.ones(1), name: torch.ones(1)})
+
+
+def test_levels_are_known_by_their_stride() -> None:
+    state: dict[str, Tensor] = {f"encoder.input_proj.{level}.0.weight": torch.ones(8, 8) * level for level in range(3)}
+    ours = from_official(state)
+    assert ours["encoder.input_projection.stride32.conv.weight"][0, 0] == 2
+    assert strides_of(4) == [4, 8, 16, 32]
+
+
+def test_a_checkpoint_of_three_levels_starts_a_model_of_four() -> None:
+    model = build("rtdetr-n", num_classes=2, settings={"strides": [4, 8, 16, 32]})
+    own = model.encoder.input_projection["stride8"].conv.weight
+    state = {f"encoder.input_proj.{level}.0.weight": torch.full_like(own, level) for level in range(3)}
+    transfer(model, {name: tensor for name, tensor in from_official(state).items()}, ["a", "b"], ["a", "b"])
+    assert torch.equal(own, torch.zeros_like(own))
+
+
+def test_map_takes_the_first_pair_and_returns_by_it() -> None:
+    names = NameMap(
+        [*conv_and_norm("a.{level}.", "b.stride{level}.", "0", "1"), *conv_and_norm("a.{level}.", "b.stride{level}.")],
+        (8, 16),
+    )
+    assert names.ours("a.1.0.weight") == names.ours("a.1.conv.weight") == "b.stride16.conv.weight"
+    assert names.theirs("b.stride16.conv.weight") == "a.1.0.weight"
+    assert names.ours("a.2.0.weight") is None and names.theirs("b.stride32.conv.weight") is None
