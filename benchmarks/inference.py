@@ -27,11 +27,11 @@ def transformers_model() -> nn.Module:
     """transformers' R18 with random weights."""
     from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
 
-    backbone = RTDetrResNetConfig(
+    backbone = RTDetrResNetConfig(  # type: ignore[call-arg]
         embedding_size=64, hidden_sizes=[64, 128, 256, 512], depths=[2, 2, 2, 2], layer_type="basic",
         out_features=["stage2", "stage3", "stage4"],
     )  # fmt: skip
-    config = RTDetrConfig(
+    config = RTDetrConfig(  # type: ignore[call-arg]
         backbone_config=backbone, encoder_in_channels=[128, 256, 512], hidden_expansion=0.5, decoder_layers=3,
         num_labels=CLASSES,
     )  # fmt: skip

@@ -52,7 +52,7 @@ def our_step(model_name: str, images: torch.Tensor, targets: list[dict[str, torc
         pictures = devices.images(images)
         with devices.autocast():
             output = model(pictures, targets)
-        losses = model.criterion(output, targets, tuple(pictures.shape[-2:]))
+        losses = model.criterion(output, targets, tuple(pictures.shape[-2:]))  # type: ignore[operator]
         torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
         optimizer.step()
@@ -67,11 +67,11 @@ def transformers_step(
     """One update by transformers' model with R18's configuration and its own loss."""
     from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
 
-    backbone = RTDetrResNetConfig(
+    backbone = RTDetrResNetConfig(  # type: ignore[call-arg]
         embedding_size=64, hidden_sizes=[64, 128, 256, 512], depths=[2, 2, 2, 2], layer_type="basic",
         out_features=["stage2", "stage3", "stage4"],
     )  # fmt: skip
-    config = RTDetrConfig(
+    config = RTDetrConfig(  # type: ignore[call-arg]
         backbone_config=backbone, encoder_in_channels=[128, 256, 512], hidden_expansion=0.5, decoder_layers=3,
         num_labels=CLASSES, freeze_backbone_batch_norms=False,
     )  # fmt: skip

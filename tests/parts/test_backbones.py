@@ -33,9 +33,7 @@ KNOWN = {
     ("fasternet", "s"): (28.59, (256, 512, 1024)),
 }
 NAMES = ("mobilenetv4", "efficientnet", "starnet", "fasternet", "pkinet")
-SIZES = [
-    (name, size) for name in NAMES for size in get_args(get_type_hints(get_part(name).build.__init__)["size"])
-]
+SIZES = [(name, size) for name in NAMES for size in get_args(get_type_hints(get_part(name).build.__init__)["size"])]
 
 
 @pytest.mark.parametrize(("name", "size"), SIZES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 import pytest
@@ -21,11 +20,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @pytest.fixture(autouse=True)
-def registered_here_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def registered_here_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of these tests leave the registry with their test."""
     get_part("none")  # the real parts are there before the copy
     monkeypatch.setattr(registry, "_PARTS", dict(registry._PARTS))
-    yield
 
 
 def failures(build: type[nn.Module], slot: registry.Slot = STAGE_ATTENTION, **contract: bool) -> dict[str, str]:

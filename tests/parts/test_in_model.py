@@ -88,7 +88,9 @@ def _check_a_step(place: Place) -> None:
     loss = _loss(model)
     loss.backward()
     assert loss.isfinite()
-    unused = [name for name, parameter in model.named_parameters() if parameter.requires_grad and parameter.grad is None]
+    unused = [
+        name for name, parameter in model.named_parameters() if parameter.requires_grad and parameter.grad is None
+    ]
     assert not unused, f"parameters without a gradient: {unused[:3]}"
 
 

@@ -115,7 +115,7 @@ class Criterion(nn.Module):
     def _losses(
         self, layers: list[_Layer], boxes: Tensor, labels: Tensor, image_size: tuple[float, float]
     ) -> dict[str, Tensor]:
-        """All losses of layers with the same number of classes: queries `[N]` and pairs `[P]` of all layers in a row."""
+        """Losses of layers with the same number of classes: queries `[N]` and pairs `[P]` of all layers in a row."""
         logits = torch.cat([layer.prediction.logits.flatten(0, 1) for layer in layers])
         predicted = full_precision(torch.cat([layer.prediction.boxes.flatten(0, 1) for layer in layers]))
         row, target = _pair_rows(layers).to(boxes.device, non_blocking=True)

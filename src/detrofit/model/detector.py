@@ -26,6 +26,8 @@ class RTDETR(nn.Module):
     """
 
     size_multiple = 32
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -43,10 +45,9 @@ class RTDETR(nn.Module):
         self.backbone, self.encoder, self.decoder, self.criterion = backbone, encoder, decoder, criterion
         self.frame, self.num_classes = frame, num_classes
         self.slots, self.retrofit = slots, tuple(retrofit)
-        mean, std = torch.tensor(backbone.mean), torch.tensor(backbone.std)
-        self._normalises = any(backbone.mean) or any(value != 1 for value in backbone.std)
-        self.register_buffer("mean", mean.view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", std.view(1, 3, 1, 1), persistent=False)
+        self._normalises = tuple(backbone.mean) != (0, 0, 0) or tuple(backbone.std) != (1, 1, 1)  # type: ignore[arg-type]
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(getattr(backbone, name)).view(1, 3, 1, 1), persistent=False)
 
     def forward(
         self,

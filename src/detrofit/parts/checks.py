@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
-import annotated_types
 import torch
 from torch import Tensor, nn
 
@@ -169,8 +168,9 @@ def _backward(module: nn.Module, inputs: Maps, seed: int) -> list[Tensor]:
 def _has_gradient(name: str, parameter: nn.Parameter) -> bool:
     if not parameter.requires_grad:
         return False
-    _require(parameter.grad is not None, f"the parameter {name} is not used, which distributed training refuses")
-    return bool((parameter.grad != 0).any())
+    if parameter.grad is None:
+        raise CheckFailure(f"the parameter {name} is not used, which distributed training refuses")
+    return parameter.grad.count_nonzero().item() > 0
 
 
 def _disturb(module: nn.Module, seed: int) -> None:
@@ -200,7 +200,7 @@ def agrees_in_channels_last(place: Place) -> None:
     module, inputs = _in_eval(place)
     with torch.no_grad():
         expected = module(inputs)
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.to(memory_format=torch.channels_last)
         turned = [tensor.contiguous(memory_format=torch.channels_last) for tensor in _listed(inputs)]
         distance = _distance(module(turned[0] if isinstance(inputs, Tensor) else turned), expected)
     _require(
@@ -277,13 +277,10 @@ def _flat(metadata: Sequence[Any]) -> list[Any]:
 
 def _beyond_bounds(constraints: Sequence[Any]) -> Iterator[Any]:
     for constraint in constraints:
-        match constraint:
-            case annotated_types.Ge(ge=bound):
-                yield bound - 1
-            case annotated_types.Gt(gt=bound) | annotated_types.Lt(lt=bound):
-                yield bound
-            case annotated_types.Le(le=bound):
-                yield bound + 1
+        for kind, beyond in (("ge", -1), ("gt", 0), ("lt", 0), ("le", 1)):
+            bound = getattr(constraint, kind, None)
+            if bound is not None:
+                yield bound + beyond
 
 
 def _require_refused(place: Place, option: str, value: Any) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +30,11 @@ from detrofit.parts.slots import (
     Slot,
 )
 
+Shape: TypeAlias = tuple[int, int, int, int]  # batch, channels, height, width
+
 _STAGE = {"stage": 3}
 _LEAST_WIDTH = 8
+_THREE, _FOUR = (8, 16, 32), (4, 8, 16, 32)
 _SIZES = ((2, 8, 8), (1, 9, 7), (2, 5, 12), (1, 2, 3))  # batch, height, width: even, odd, rectangular, tiny
 
 # Channels in and out as multiples of the least width, and the stride.
@@ -53,13 +56,44 @@ _FORMS: Mapping[Slot, Sequence[tuple[int, int, int]]] = {
 
 @dataclass(frozen=True)
 class Trial:
-    """A module in a slot, an input for it and the shapes that its contract asks of the output."""
+    """A part in a slot with these numbers, and the shapes of its input.
 
-    what: str
-    build: Callable[[], nn.Module] = field(repr=False)
-    inputs: Callable[[], Tensor | list[Tensor]] = field(repr=False)
-    expected: Callable[[nn.Module], list[tuple[int, ...]]] = field(repr=False)
-    trainable: bool = True  # large enough for batch norm in training
+    `out_shapes` are what the contract asks of the output; None for a backbone, whose channels are its own.
+    """
+
+    place: Place
+    numbers: Mapping[str, Any]
+    shapes: Sequence[Shape]
+    out_shapes: Sequence[Shape] | None
+
+    @property
+    def what(self) -> str:
+        """The trial in words."""
+        numbers = ", ".join(f"{name} {value}" for name, value in self.numbers.items())
+        return f"{numbers}, input {' and '.join('x'.join(map(str, shape)) for shape in self.shapes)}"
+
+    @property
+    def trainable(self) -> bool:
+        """Whether batch norm has enough to take statistics of."""
+        return self.shapes[0][0] > 1
+
+    def build(self) -> nn.Module:
+        """The module, the same every time."""
+        return self.place.build(**self.numbers)
+
+    def inputs(self) -> Tensor | list[Tensor]:
+        """One map, or the list of maps that a fusion takes; the same every time."""
+        generator = torch.Generator().manual_seed(0)
+        maps = [torch.randn(shape, generator=generator) for shape in self.shapes]
+        return maps if self.place.slot is ENCODER_FUSION else maps[0]
+
+    def expected(self, module: nn.Module) -> list[Shape]:
+        """The shapes that the contract asks of the outputs of `module`."""
+        if self.out_shapes is not None:
+            return list(self.out_shapes)
+        batch, _, height, width = self.shapes[0]
+        pairs = zip(module.channels, self.numbers["strides"])  # type: ignore[arg-type]
+        return [(batch, channels, height // stride, width // stride) for channels, stride in pairs]
 
 
 @dataclass(frozen=True)
@@ -110,51 +144,16 @@ class Place:
         numbers = {"in_channels": in_channels, "out_channels": out_channels, "stride": stride}
         numbers = {name: value for name, value in numbers.items() if name in self.slot.numbers}
         for batch, height, width in _SIZES:
-            out_size = (math.ceil(height / stride), math.ceil(width / stride))
-            yield Trial(
-                f"{in_channels} to {out_channels} channels, stride {stride}, {batch} x {height} x {width}",
-                lambda: self.build(**numbers),
-                _maps([(batch, in_channels, height, width)], single=True),
-                _always([(batch, out_channels, *out_size)]),
-                trainable=batch > 1,
-            )
+            out_shape = (batch, out_channels, math.ceil(height / stride), math.ceil(width / stride))
+            yield Trial(self, numbers, [(batch, in_channels, height, width)], [out_shape])
 
     def _fusion_trials(self) -> Iterator[Trial]:
-        for strides in ((8, 16, 32), (4, 8, 16, 32)):
+        channels = 4 * self._width
+        for strides in (_THREE, _FOUR):
             for batch, height, width in ((2, 64, 96), (1, 100, 52)):
-                channels = 4 * self._width
                 shapes = [(batch, channels, math.ceil(height / s), math.ceil(width / s)) for s in strides]
-                yield Trial(
-                    f"{len(strides)} levels, {batch} x {height} x {width}",
-                    lambda strides=strides, channels=channels: self.build(in_channels=channels, strides=strides),
-                    _maps(shapes),
-                    _always(shapes),
-                    trainable=batch > 1,
-                )
+                yield Trial(self, {"in_channels": channels, "strides": strides}, shapes, shapes)
 
     def _backbone_trials(self) -> Iterator[Trial]:
-        three, four = (8, 16, 32), (4, 8, 16, 32)
-        for strides, batch, height, width in ((three, 2, 32, 64), (three, 1, 64, 32), (four, 1, 64, 64)):
-            yield Trial(
-                f"strides {list(strides)}, {batch} x {height} x {width}",
-                lambda strides=strides: self.build(strides=strides),
-                _maps([(batch, 3, height, width)], single=True),
-                lambda module, strides=strides, batch=batch, height=height, width=width: [
-                    (batch, channels, height // stride, width // stride)
-                    for channels, stride in zip(module.channels, strides)
-                ],
-                trainable=batch > 1,
-            )
-
-
-def _maps(shapes: Sequence[tuple[int, ...]], single: bool = False) -> Callable[[], Tensor | list[Tensor]]:
-    def draw() -> Tensor | list[Tensor]:
-        generator = torch.Generator().manual_seed(0)
-        maps = [torch.randn(shape, generator=generator) for shape in shapes]
-        return maps[0] if single else maps
-
-    return draw
-
-
-def _always(shapes: list[tuple[int, ...]]) -> Callable[[nn.Module], list[tuple[int, ...]]]:
-    return lambda module: shapes
+        for strides, batch, height, width in ((_THREE, 2, 32, 64), (_THREE, 1, 64, 32), (_FOUR, 1, 64, 64)):
+            yield Trial(self, {"strides": strides}, [(batch, 3, height, width)], None)

@@ -50,9 +50,9 @@ class Stage(nn.Module):
                 slots,
                 index,
                 default,
-                in_channels=in_channels if index == 0 else out_channels,
-                out_channels=out_channels,
-                stride=stride if index == 0 else 1,
+                in_channels if index == 0 else out_channels,
+                out_channels,
+                stride if index == 0 else 1,
             )
             self.add_module(name, block)
         self.attention = slots.fill(
@@ -60,11 +60,14 @@ class Stage(nn.Module):
         )
 
     @staticmethod
-    def _block(slots: SlotFiller, index: int, default: str, **shape: int) -> nn.Module:
+    def _block(
+        slots: SlotFiller, index: int, default: str, in_channels: int, out_channels: int, stride: int
+    ) -> nn.Module:
+        shape = {"in_channels": in_channels, "out_channels": out_channels, "stride": stride}
         block = slots.fill(STAGE_BLOCK, index=index, default=default, first=index == 0, **shape)
         if slots.choice(STAGE_BLOCK, default, index).at["shortcut"] == "own":
             return block
-        return HostedBlock(block, vd_shortcut(**shape, projection=index == 0))
+        return HostedBlock(block, vd_shortcut(in_channels, out_channels, stride, projection=index == 0))
 
     def forward(self, x: Tensor) -> Tensor:
         for name in self.blocks:

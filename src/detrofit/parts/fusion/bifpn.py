@@ -22,8 +22,8 @@ class BiFPNNode(nn.Module):
     """One node: a weighted mean of its inputs, SiLU, a depthwise and a pointwise convolution with norm.
 
     conv(SiLU(sum of w_i x_i / (sum of w + 1e-4))), w = ReLU of one learnt number an input. The inputs are first
-    projected by a 1x1 with norm where their width differs, then brought to the first one's size as `resample` says: `up`
-    by nearest neighbour, `down` by a 3x3 max-pool of stride 2.
+    projected by a 1x1 with norm where their width differs, then brought to the first one's size as `resample` says:
+    `up` by nearest neighbour, `down` by a 3x3 max-pool of stride 2.
     """
 
     def __init__(self, in_channels: Sequence[int], out_channels: int, resample: Sequence[Resample]) -> None:

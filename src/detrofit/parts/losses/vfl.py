@@ -21,8 +21,9 @@ class VarifocalLoss(nn.Module):
     With p the score and q the IoU: BCE(p, q) weighted by q where `one_hot` is 1, and by alpha p^gamma (target 0)
     elsewhere. No gradient flows through the weight or the IoU.
 
-    `logits` and `one_hot` (0.0 or 1.0, the same shape) end in the classes; `iou` in 0..1 broadcasts against them (a query
-    that is matched has its box's IoU, others anything). Returns the shape of `logits`, unreduced, at least float32.
+    `logits` and `one_hot` (0.0 or 1.0, the same shape) end in the classes; `iou` in 0..1 broadcasts against them (a
+    query that is matched has its box's IoU, others anything). Returns the shape of `logits`, unreduced, at least
+    float32.
 
     Args:
         alpha: weight of background.
