@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from detrofit.config.models import build
+from detrofit.errors import DetrofitError
 from detrofit.model.detector import RTDETR
-from detrofit.parts.registry import all_parts
-from detrofit.parts.slots import BACKBONE, ENCODER_FUSION, LOSS_BOX, STAGE_BLOCK, STAGE_DOWNSAMPLE, Slot
+from detrofit.parts.registry import all_parts, parts_for
+from detrofit.parts.slots import BACKBONE, ENCODER_FUSION, LOSS_BOX, SLOTS, STAGE_BLOCK, STAGE_DOWNSAMPLE, Slot
 from detrofit.parts.trials import Place
 from detrofit.weights.model_file import ModelInfo, load_model, save_model
 
@@ -80,6 +83,35 @@ def test_learns_and_returns_from_its_file(place: Place, tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", _places(every_slot=True))
 def test_learns_and_returns_from_its_file_in_every_slot(place: Place, tmp_path: Path) -> None:
     _check_learning(place, tmp_path)
+
+
+@settings(max_examples=6)
+@given(data=st.data())
+def test_any_three_parts_together(data: st.DataObject) -> None:
+    _check_three(data)
+
+
+@pytest.mark.slow
+@settings(max_examples=100)
+@given(data=st.data())
+def test_any_three_parts_together_more(data: st.DataObject) -> None:
+    _check_three(data)
+
+
+def _check_three(data: st.DataObject) -> None:
+    """Three swaps in different slots: a step, or the error that says which swap removed the slot of another."""
+    slots = data.draw(st.lists(st.sampled_from(SLOTS), min_size=3, max_size=3, unique_by=_address))
+    places = [Place(data.draw(st.sampled_from(parts_for(slot))), slot) for slot in slots]
+    retrofit = {_address(place.slot): {"part": place.part.name, **place.options} for place in places}
+    try:
+        model = build("rtdetr-n", retrofit, num_classes=3, settings=FEW_QUERIES)
+    except DetrofitError as error:
+        if "does not have it" in str(error):
+            return
+        raise
+    loss = _loss(model.train())
+    loss.backward()
+    assert loss.isfinite()
 
 
 def _check_a_step(place: Place) -> None:

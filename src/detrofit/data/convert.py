@@ -61,7 +61,7 @@ def convert_dataset(
         raise DetrofitError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    boxes = sum(len(index.labels) for index in indices)
+    boxes = sum(len(index.labels) - _unwritten(index, target_kind) for index in indices)
     return Conversion(target, target_kind, sum(map(len, indices)), boxes, _not_held(dataset, target_kind, indices))
 
 
@@ -122,13 +122,17 @@ def _not_held(dataset: Dataset, kind: str, indices: list[DetectionIndex]) -> tup
     left_out = sum(sum(index.left_out.values()) for index in indices)
     lost = [(left_out, "{:,} labels or pictures that cannot be used (detrofit data check names them)")]
     if kind == "yolo":
-        lost.append((sum(int(index.crowd.sum()) for index in indices), "{:,} boxes of crowds or difficult objects"))
+        lost.append((sum(_unwritten(index, kind) for index in indices), "{:,} boxes of crowds or difficult objects"))
     if kind != "coco":
         gaps = dataset.category_ids != tuple(range(len(dataset.category_ids)))
         lost.append((int(gaps), f"category ids ({FORM_NAMES[kind]} numbers classes from 0)"))
         lost.append((int(dataset.kind == "coco"), "picture ids"))
         lost.append((sum(_own_areas(index) for index in indices), "{:,} areas that differ from their boxes'"))
     return tuple(phrase.format(count) for count, phrase in lost if count)
+
+
+def _unwritten(index: DetectionIndex, kind: str) -> int:
+    return int(index.crowd.sum()) if kind == "yolo" else 0
 
 
 def _own_areas(index: DetectionIndex) -> int:

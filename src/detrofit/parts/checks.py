@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import UnionType
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from detrofit.errors import DetrofitError
 from detrofit.parts.registry import Part
 from detrofit.parts.slots import BACKBONE, LOSS_BOX, LOSS_CLASS, MATCHER_BOX, Slot
-from detrofit.parts.trials import Place
+from detrofit.parts.trials import Place, Trial
 
 Maps: TypeAlias = Tensor | list[Tensor]
 
@@ -117,15 +118,17 @@ def declares_its_maps(place: Place) -> None:
 def keeps_the_contract(place: Place) -> None:
     """The output has the shapes of the slot's contract, for odd and even sizes, strides, widths and batch 1."""
     for trial in place.trials():
-        module, inputs = trial.build(), trial.inputs()
-        for training in (False, True) if trial.trainable else (False,):
-            with torch.no_grad():
-                outputs = _listed(module.train(training)(inputs))
-            shapes, expected = [tuple(output.shape) for output in outputs], trial.expected(module)
-            _require(shapes == expected, f"{trial.what}: gives {shapes}, the slot needs {expected}")
-            _require(
-                all(output.isfinite().all() for output in outputs), f"{trial.what}: gives numbers that are not finite"
-            )
+        _require_shapes(trial)
+
+
+def _require_shapes(trial: Trial) -> None:
+    module, inputs = trial.build(), trial.inputs()
+    for training in (False, True) if trial.trainable else (False,):
+        with torch.no_grad():
+            outputs = _listed(module.train(training)(inputs))
+        shapes, expected = [tuple(output.shape) for output in outputs], trial.expected(module)
+        _require(shapes == expected, f"{trial.what}: gives {shapes}, the slot needs {expected}")
+        _require(all(output.isfinite().all() for output in outputs), f"{trial.what}: gives numbers that are not finite")
 
 
 def leaves_its_input_alone(place: Place) -> None:
@@ -258,7 +261,7 @@ def _out_of_range(annotation: Any, metadata: Sequence[Any] = ()) -> Iterator[Any
         yield from _out_of_range(arguments[0], _flat(arguments[1:]))
     elif origin is Literal or origin is tuple:
         yield "no such choice"
-    elif origin is Union or type(annotation).__name__ == "UnionType":
+    elif origin is Union or isinstance(annotation, UnionType):
         for argument in arguments:
             if argument is not type(None):
                 yield from _out_of_range(argument, metadata)
@@ -292,6 +295,43 @@ def _require_refused(place: Place, option: str, value: Any) -> None:
             _require(word in str(error), f"the error for {option}={value!r} does not name '{word}': {error}")
         return
     raise CheckFailure(f"option {option}={value!r} is accepted")
+
+
+def works_with_every_choice(place: Place) -> None:
+    """Each of an option's listed values, both truth values and, where it may be left out, none keep the contract."""
+    for name, info in place.part.options.model_fields.items():
+        for value in _choices(info.annotation):
+            changed = Place(place.part, place.slot, {**place.options, name: value})
+            try:
+                _require_contract(changed)
+            except CheckFailure as failure:
+                raise CheckFailure(f"with {name}={value!r}: {failure}") from None
+
+
+def _require_contract(place: Place) -> None:
+    if _is_box_loss(place.slot):
+        broadcasts_over_all_pairs(place)
+        is_finite_for_odd_boxes(place)
+    elif place.slot is LOSS_CLASS:
+        pulls_scores_to_the_truth(place)
+    else:
+        trials = place.trials()
+        for trial in (trials[0], trials[-1]):
+            _require_shapes(trial)
+
+
+def _choices(annotation: Any) -> Iterator[Any]:
+    """The values that a type lists one by one."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        yield from arguments
+    elif annotation is bool:
+        yield from (True, False)
+    elif annotation is type(None):
+        yield None
+    elif origin is Union or isinstance(annotation, UnionType):
+        for argument in arguments:
+            yield from _choices(argument)
 
 
 def tells_its_source(place: Place) -> None:
@@ -368,6 +408,7 @@ def _is_box_loss(slot: Slot) -> bool:
 CHECKS: tuple[Check, ...] = (
     Check("tells its source", lambda slot: True, tells_its_source),
     Check("enforces its options", lambda slot: True, enforces_its_options),
+    Check("works with every choice", lambda slot: slot is not BACKBONE, works_with_every_choice),
     Check("declares its maps", lambda slot: slot is BACKBONE, declares_its_maps),
     Check("keeps the contract", _is_module, keeps_the_contract),
     Check("leaves its input alone", _is_module, leaves_its_input_alone),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -98,10 +98,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Place:
-    """A part in one of the slots that it fits."""
+    """A part in one of the slots that it fits, with its default options but for those given."""
 
     part: Part
     slot: Slot
+    given: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @cached_property
     def address(self) -> str:
@@ -109,9 +110,10 @@ class Place:
 
     @cached_property
     def options(self) -> dict[str, Any]:
-        """An example for every option that has no default."""
+        """The options given, and an example for every other one that has no default."""
         fields = self.part.options.model_fields
-        return {name: (info.examples or [None])[0] for name, info in fields.items() if info.is_required()}
+        examples = {name: (info.examples or [None])[0] for name, info in fields.items() if info.is_required()}
+        return {**examples, **self.given}
 
     def filler(self, options: Mapping[str, Any]) -> SlotFiller:
         """A filler for a model with this part, and stock ones in whatever slots it offers."""

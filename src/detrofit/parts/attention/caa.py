@@ -1,14 +1,22 @@
 """`caa`: context anchor attention of PKINet (arXiv:2403.06258)."""
 
-from typing import Literal
+from typing import Annotated
 
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from detrofit.parts.layers import ConvNorm
 from detrofit.parts.registry import part
 from detrofit.parts.slots import ENCODER_ATTENTION, STAGE_ATTENTION
 
-Strip = Literal[5, 7, 9, 11, 13, 15, 17, 19, 21]
+
+def _odd(kernel: int) -> int:
+    if kernel % 2 == 0:
+        raise ValueError("a kernel that keeps the size must be odd")
+    return kernel
+
+
+Strip = Annotated[int, Field(ge=3, le=63, description="length of the strips, odd"), AfterValidator(_odd)]
 
 
 class ContextAnchor(nn.Module):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from detrofit.parts.attention.caa import ContextAnchor
+from detrofit.parts.attention.caa import ContextAnchor, Strip
 from detrofit.parts.layers import ConvNorm, DropPath, LayerScale, make_divisible
 from detrofit.parts.registry import part
 from detrofit.parts.slots import STAGE_BLOCK
@@ -99,7 +99,7 @@ class PKIBlock(nn.Module):
         *,
         kernels: Annotated[tuple[Kernel, ...], Field(min_length=1, max_length=7)] = (3, 5, 7, 9, 11),
         expand: Annotated[float, Field(gt=0, le=4, description="inner width as a multiple of the output's")] = 1.0,
-        caa_kernel: Annotated[int, Field(ge=3, le=63)] | None = 11,
+        caa_kernel: Strip | None = 11,
         ffn_expand: Annotated[float, Field(gt=0, le=8)] = 4.0,
         ffn_kernel: Kernel = 3,
         layer_scale: Annotated[float, Field(gt=0, le=10)] | None = 1.0,
