@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from detrofit.config.models import build
 from detrofit.errors import DetrofitError
 from detrofit.model.detector import RTDETR
-from detrofit.parts.registry import all_parts, parts_for
+from detrofit.parts.registry import all_parts, get_part, parts_for
 from detrofit.parts.slots import BACKBONE, ENCODER_FUSION, LOSS_BOX, SLOTS, STAGE_BLOCK, STAGE_DOWNSAMPLE, Slot
 from detrofit.parts.trials import Place
 from detrofit.weights.model_file import ModelInfo, load_model, save_model
@@ -21,6 +21,7 @@ from detrofit.weights.model_file import ModelInfo, load_model, save_model
 IMAGE_SIZE = (64, 64)
 FEW_QUERIES = {"num_queries": 20, "max_detections": 20, "num_denoising": 10}
 STEPS = 10
+LEARNING_RATE = 2e-3  # high, so that the fall is larger than what rematching of queries adds
 TARGETS = [
     {"labels": torch.tensor([0, 2]), "boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2], [0.3, 0.3, 0.1, 0.4]])},
     {"labels": torch.tensor([1]), "boxes": torch.tensor([[0.6, 0.5, 0.6, 0.3]])},
@@ -48,9 +49,9 @@ def _address(slot: Slot) -> str:
     return slot.address({"stage": 4})
 
 
-def _model(place: Place) -> RTDETR:
+def _model(place: Place, **settings: Any) -> RTDETR:
     retrofit = {_address(place.slot): {"part": place.part.name, **place.options}}
-    return build("rtdetr-n", retrofit, num_classes=3, settings=FEW_QUERIES)
+    return build("rtdetr-n", retrofit, num_classes=3, settings={**FEW_QUERIES, **settings})
 
 
 def _images() -> torch.Tensor:
@@ -66,6 +67,12 @@ def _loss(model: RTDETR) -> torch.Tensor:
 @pytest.mark.parametrize("place", _places(every_slot=False))
 def test_a_step(place: Place) -> None:
     _check_a_step(place)
+
+
+@pytest.mark.parametrize("name", [part.name for part in parts_for(ENCODER_FUSION)])
+def test_a_stride_4_level(name: str) -> None:
+    model = _model(Place(get_part(name), ENCODER_FUSION), strides=(4, 8, 16, 32)).train()
+    _loss(model).backward()
 
 
 @pytest.mark.slow
@@ -129,7 +136,7 @@ def _check_a_step(place: Place) -> None:
 def _check_learning(place: Place, folder: Path) -> None:
     torch.manual_seed(0)  # for the dropout of some parts
     model = _model(place).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
     losses = []
     for _ in range(STEPS):
         loss = _loss(model)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from detrofit.parts.layers import ConvNorm, DropPath, PadToMultiple, make_divisible, seed_drop_paths
+
+
+@given(st.floats(1, 5000), st.sampled_from([4, 8, 16]))
+def test_a_divisible_width_is_near_and_never_much_smaller(value, divisor):
+    rounded = make_divisible(value, divisor)
+    assert rounded % divisor == 0 and rounded >= 0.9 * value
+    assert rounded <= value + divisor
+
+
+def test_a_fused_convolution_gives_the_same():
+    torch.manual_seed(0)
+    layer = ConvNorm(6, 8, 3, 2, groups=2, activation="silu").eval()
+    nn.init.uniform_(layer.norm.running_mean, -1, 1)
+    nn.init.uniform_(layer.norm.running_var, 0.5, 2)
+    nn.init.uniform_(layer.norm.weight, -1, 1)
+    x = torch.randn(2, 6, 9, 7)
+    expected = layer(x)
+    layer.fuse()
+    assert isinstance(layer.norm, nn.Identity)
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_drop_path_is_off_in_eval_and_keeps_the_mean_in_training():
+    layer = DropPath(0.25)
+    x = torch.ones(4000, 1)
+    assert torch.equal(layer.eval()(x), x)
+    seed_drop_paths(nn.Sequential(layer), seed=0, step=0)
+    dropped = layer.train()(x)
+    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_number_of_processes_changes_no_samples_fate():
+    def fates(rank: int, world_size: int, batch: int) -> torch.Tensor:
+        model = nn.Sequential(DropPath(0.5)).train()
+        seed_drop_paths(model, 3, 7, rank, world_size)
+        return model(torch.ones(batch, 1))
+
+    assert torch.equal(fates(0, 1, 8), torch.cat([fates(0, 2, 4), fates(1, 2, 4)]))
+
+
+def test_drop_paths_of_other_steps_and_modules_differ():
+    model = nn.Sequential(DropPath(0.5), DropPath(0.5)).train()
+    seed_drop_paths(model, 0, 0)
+    first, second = (layer(torch.ones(64, 1)) for layer in model)
+    assert not torch.equal(first, second)
+    seed_drop_paths(model, 0, 1)
+    assert not torch.equal(first, model[0](torch.ones(64, 1)))
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 8), (8, 5), (1, 1)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_part_sees_even_maps_and_gives_back_the_size_that_the_slot_needs(height, width, stride):
+    seen = []
+
+    class Body(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(x)
+            return x[..., ::stride, ::stride]
+
+    result = PadToMultiple(Body(), 2)(torch.ones(1, 1, height, width))
+    assert seen[0].shape[-2:] == (height + height % 2, width + width % 2)
+    assert seen[0][..., :height, :width].min() == 1 and seen[0].sum() == height * width, "zeros at bottom and right"
+    assert result.shape[-2:] == (-(-height // stride), -(-width // stride))
