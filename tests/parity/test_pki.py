@@ -9,14 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from detrofit.parts.assembly import Assembly, SlotFiller
-from detrofit.parts.backbones.pkinet import PKINet, PKIStage, _StageRow
-from detrofit.parts.blocks.pki import PKIBlock, PolyKernelInception
+from detrofit.parts.backbones.pkinet import PKINet, PKIStage
+from detrofit.parts.blocks.pki import ConvFFN, PKIBlock, PolyKernelInception
+from detrofit.parts.layers import make_divisible
 
 from .fixtures import Case, cases
 from .naming import load, run, set_norm_eps
 
 DEFAULT_KERNELS = (3, 5, 7, 9, 11)
 CLASS_DEFAULT_EPS = 1e-3
+# What a stage hands on to its blocks.
+INNER_ARGUMENTS = ("ffn_scale", "ffn_kernel_size", "layer_scale", "add_identity", "with_caa")
 
 
 def _inception_names(original: str, ours: str, kernels: tuple[int, ...]) -> dict[str, str]:
@@ -76,16 +79,19 @@ def test_block(case: Case) -> None:
 
 @pytest.mark.parametrize("case", cases("pki_stage"))
 def test_stage(case: Case) -> None:
-    args = case.args
-    blocks = args["num_blocks"]
-    row = _StageRow(
-        args["out_channels"], blocks, args.get("shortcut_ffn_scale", 4), args.get("shortcut_ffn_kernel_size", 5)
-    )
-    module = PKIStage(_filler(), args["in_channels"], row, 0.1, [0.0] * blocks)
+    args, kernels = case.args, tuple(case.args.get("kernel_sizes", DEFAULT_KERNELS))
+    hidden = make_divisible(args["out_channels"] * args.get("expansion", 0.5))
+    inner = {name: args[name] for name in INNER_ARGUMENTS if name in args} | {"in_channels": hidden}
+    first_kernel = args.get("caa_kernel_size", 11)
+    blocks = [
+        _block({**inner, "caa_kernel_size": first_kernel + 2 * index}, kernels) for index in range(args["num_blocks"])
+    ]
+    ffn = ConvFFN(hidden, args.get("shortcut_ffn_scale", 4.0), args.get("shortcut_ffn_kernel_size", 5), 0.1)
+    module = PKIStage(_filler(), args["in_channels"], args["out_channels"], hidden, ffn, blocks)
     names = {"downsample.down_conv": "downsample"} | {name: name for name in ("conv1", "conv2", "conv3")}
     names |= _ffn_names("ffn.", "ffn.")
-    for block in range(blocks):
-        names |= _block_names(f"blocks.{block}.", f"block{block}.", DEFAULT_KERNELS)
+    for block in range(len(blocks)):
+        names |= _block_names(f"blocks.{block}.", f"block{block}.", kernels)
     _check(case, module, names)
 
 

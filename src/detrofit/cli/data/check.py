@@ -21,6 +21,7 @@ def check(
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+    from detrofit.cli.console import table_console
     from detrofit.cli.options import parse_image_size
     from detrofit.data.check import check_dataset
     from detrofit.data.open import open_dataset
@@ -38,5 +39,5 @@ def check(
     if json_:
         print(json.dumps(report.to_dict(), ensure_ascii=False, indent=1))
     else:
-        report.render(Console())
+        report.render(table_console())
     return 0 if report.ok else 1

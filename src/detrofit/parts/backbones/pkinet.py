@@ -33,29 +33,30 @@ _BLOCKS = {"t": (4, 14, 22, 4), "s": (4, 12, 20, 4), "b": (6, 16, 24, 6)}
 class PKIStage(nn.Module):
     """A downsample, then half of the channels through a feed-forward, half through parallel blocks, then two 1x1.
 
-    [B,Cin,H,W] to [B,Cout,ceil(H/2),ceil(W/2)]. All blocks read the same map, and their outputs are summed; the
-    attention of block i has kernels of 11 + 2i. Children are named block0, block1, ...
+    [B,Cin,H,W] to [B,Cout,ceil(H/2),ceil(W/2)]. `ffn` and `blocks` keep `hidden` channels; all blocks read the same
+    map, and their outputs are summed. Children are named block0, block1, ...
     """
 
     def __init__(
-        self, slots: SlotFiller, in_channels: int, row: _StageRow, dropout: float, drop_paths: Sequence[float]
+        self,
+        slots: SlotFiller,
+        in_channels: int,
+        out_channels: int,
+        hidden: int,
+        ffn: nn.Module,
+        blocks: Sequence[nn.Module],
     ) -> None:
         super().__init__()
-        out_channels = row.out_channels
-        self.hidden = make_divisible(out_channels * _HIDDEN_EXPANSION)
         self.downsample = slots.fill(
             STAGE_DOWNSAMPLE, default="conv-s2", in_channels=in_channels, out_channels=out_channels
         )
         self.activation = nn.SiLU(inplace=True)
-        self.conv1 = ConvNorm(out_channels, 2 * self.hidden, activation="silu")
-        self.ffn = ConvFFN(self.hidden, row.ffn_expand, row.ffn_kernel, dropout)
-        self.blocks = [f"block{index}" for index in range(row.blocks)]
-        for index, (name, drop_path) in enumerate(zip(self.blocks, drop_paths)):
-            block = PKIBlock(
-                self.hidden, self.hidden, caa_kernel=_CAA_KERNEL + 2 * index, dropout=dropout, drop_path=drop_path
-            )
+        self.conv1 = ConvNorm(out_channels, 2 * hidden, activation="silu")
+        self.ffn = ffn
+        self.blocks = [f"block{index}" for index in range(len(blocks))]
+        for name, block in zip(self.blocks, blocks):
             self.add_module(name, block)
-        self.conv2 = ConvNorm(2 * self.hidden, out_channels, activation="silu")
+        self.conv2 = ConvNorm(2 * hidden, out_channels, activation="silu")
         self.conv3 = ConvNorm(out_channels, out_channels, activation="silu")
         self.attention = slots.fill(
             STAGE_ATTENTION, default="none", in_channels=out_channels, out_channels=out_channels
@@ -109,7 +110,7 @@ class PKINet(nn.Module):
             )
         )
         for number, (row, stage_rates) in enumerate(zip(rows, rates), start=1):
-            self.add_module(f"stage{number}", PKIStage(slots.at(stage=number), previous, row, dropout, stage_rates))
+            self.add_module(f"stage{number}", _stage(slots.at(stage=number), previous, row, dropout, stage_rates))
             previous = row.out_channels
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -118,6 +119,19 @@ class PKINet(nn.Module):
         for number, stride in enumerate((4, 8, 16, 32), start=1):
             x = maps[stride] = getattr(self, f"stage{number}")(x)
         return [maps[stride] for stride in self.strides]
+
+
+def _stage(
+    slots: SlotFiller, in_channels: int, row: _StageRow, dropout: float, drop_paths: Sequence[float]
+) -> PKIStage:
+    """A published stage: the attention of its block i has kernels of 11 + 2i."""
+    hidden = make_divisible(row.out_channels * _HIDDEN_EXPANSION)
+    blocks = [
+        PKIBlock(hidden, hidden, caa_kernel=_CAA_KERNEL + 2 * index, dropout=dropout, drop_path=rate)
+        for index, rate in enumerate(drop_paths)
+    ]
+    ffn = ConvFFN(hidden, row.ffn_expand, row.ffn_kernel, dropout)
+    return PKIStage(slots, in_channels, row.out_channels, hidden, ffn, blocks)
 
 
 def _linear_rates(last: float, blocks: Sequence[int]) -> list[list[float]]:
