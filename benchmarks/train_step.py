@@ -52,7 +52,7 @@ def our_step(model_name: str, images: torch.Tensor, targets: list[dict[str, torc
         pictures = devices.images(images)
         with devices.autocast():
             output = model(pictures, targets)
-        losses = model.criterion(output, targets, tuple(pictures.shape[-2:]))  # type: ignore[operator]
+        losses = model.criterion(output, targets, tuple(pictures.shape[-2:]))
         torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
         optimizer.step()

@@ -34,8 +34,8 @@ def train(
     if resume is not None:
         result = loop.resume(resume)
     else:
-        top = {"data": data, "imgsz": imgsz and parse_image_size(imgsz), "weights": weights, "device": device}
-        top |= {"workers": workers, "seed": seed, "name": name, "plugins": plugin or None}
+        top: dict[str, Any] = {"data": data, "imgsz": imgsz and parse_image_size(imgsz), "weights": weights}
+        top |= {"device": device, "workers": workers, "seed": seed, "name": name, "plugins": plugin or None}
         training = {"train.epochs": epochs, "train.batch": batch, "train.lr": lr}
         result = loop.train(_experiment(model, config, swap, {**top, **training}, set_))
     print(f"best validation AP {result.best:.4f}; model files in {result.folder}")

@@ -31,7 +31,7 @@ class AugmentSettings(Section):
         0.25, description="train at sizes up to this share smaller and larger, in steps of 32 pixels; 0: one size"
     )
     stop_epochs: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="last epochs without the strong changes (all but the flips); default: a tenth, at least 1"
+        None, description="last epochs without the strong changes (all but the flips); default: a thirtieth, at least 1"
     )
     rare_class_threshold: Probability | None = Field(
         None, description="show pictures of classes rarer than this share of pictures more often (arXiv:1908.03195)"
@@ -110,8 +110,8 @@ class Experiment(Section):
     )
     runs: Path = Field(Path("runs"), description="folder of run folders")
     name: str | None = Field(None, description="name of the run folder; default: the model and a number")
-    train: TrainSettings = Field(default_factory=TrainSettings, description="the training loop")
-    augment: AugmentSettings = Field(default_factory=AugmentSettings, description="changes of training pictures")
+    train: TrainSettings = Field(TrainSettings(), description="the training loop")
+    augment: AugmentSettings = Field(AugmentSettings(), description="changes of training pictures")
 
     @field_validator("model", mode="before")
     @classmethod

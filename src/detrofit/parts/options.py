@@ -27,7 +27,7 @@ def option_rows(model: type[BaseModel]) -> list[OptionRow]:
     """A row for each field of a model."""
     rows = []
     for name, field in model.model_fields.items():
-        default = field.get_default(call_default_factory=True)  # type: ignore[call-arg]
+        default = field.get_default(call_default_factory=True)
         text = "required" if default is PydanticUndefined else _value(default)
         allowed = _allowed(field.annotation, field.metadata)
         rows.append(OptionRow(name, text, allowed, field.description or ""))

@@ -56,7 +56,7 @@ def freeze_norms(model: nn.Module, addresses: Iterable[str]) -> list[nn.Module]:
     """The batch norms under these addresses, their weights frozen; the loop keeps them in eval mode."""
     addresses = list(addresses)
     _check_addresses(model, addresses, "train.frozen_norms")
-    frozen = [
+    frozen: list[nn.Module] = [
         module
         for name, module in model.named_modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and any(_under(name, address) for address in addresses)

@@ -55,11 +55,13 @@ class Stepper:
                 losses = run.losses(self.network)
                 loss = torch.stack(list(losses.values())).sum()
                 if not self._finite_everywhere(loss):
-                    return self._skip(run, step)
+                    self._skip(run, step)
+                    return None
                 self.devices.accelerator.backward(loss)
             _add(totals, losses)
         if not self._apply():
-            return self._skip(run, step)
+            self._skip(run, step)
+            return None
         self.guard.passed()
         return totals
 

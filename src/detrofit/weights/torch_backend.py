@@ -22,7 +22,7 @@ class TorchBackend:
         self.class_names, self.category_ids = info.class_names, info.category_ids
         self.input_size, self.threshold = info.input_size, info.threshold
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = fuse(load_model(path, plugins=plugins)).to(self.device, memory_format=torch.channels_last)
+        self.model = fuse(load_model(path, plugins=plugins)).to(self.device).to(memory_format=torch.channels_last)
         self.max_detections = self.model.frame.max_detections
 
     @torch.inference_mode()
