@@ -49,13 +49,6 @@ def decode_picture(source: PictureSource, at_least: tuple[int, int] | None = Non
         return _upright_rgb(image, name)
 
 
-def picture_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
-    """Height and width in pixels of the upright picture, from the file's header alone; errors as `decode_picture`."""
-    with _open(source, _name_of(source)) as image:
-        width, height = image.size
-        return (width, height) if _is_sideways(image) else (height, width)
-
-
 def _open(source: str | os.PathLike[str] | bytes, name: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)

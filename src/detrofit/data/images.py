@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detrofit.data.index import DetectionIndex
 from detrofit.errors import DetrofitError
-from detrofit.pictures import PictureSource, decode_picture, picture_size
+from detrofit.pictures import PictureSource, decode_picture
 
 DRAFT_SCALES = (1, 2, 4, 8)
 
@@ -60,7 +60,7 @@ def _check_size(index: DetectionIndex, image: int, decoded: tuple[int, ...], dra
     height, width = int(index.heights[image]), int(index.widths[image])
     scales = DRAFT_SCALES if drafted else (1,)
     if decoded not in [(-(-height // scale), -(-width // scale)) for scale in scales]:
-        true_height, true_width = picture_size(index.path(image))
+        true_height, true_width = decode_picture(index.path(image)).shape[:2]
         raise DetrofitError(
             f"{index.path(image)} is {true_width} x {true_height} pixels, but its labels are for {width} x {height}; "
             "correct one of them (detrofit data check lists all such pictures)"
