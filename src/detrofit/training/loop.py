@@ -65,7 +65,7 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         average.model.load_state_dict(saved["average"])
-        run = RunFolder.reopen(resume_from, progress.step, devices.is_main)
+        run = RunFolder.reopen(resume_from, progress.epoch, devices.is_main)
 
     network, optimizer = devices.accelerator.prepare(model, optimizer)
     guard = FiniteGuard(model, run.path)

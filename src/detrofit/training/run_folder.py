@@ -40,11 +40,14 @@ class RunFolder:
         return cls(path, writes)
 
     @classmethod
-    def reopen(cls, path: Path, last_step: int, writes: bool) -> RunFolder:
-        """The folder of a run to resume, with the records after `last_step` removed: they will be made again."""
+    def reopen(cls, path: Path, epochs_done: int, writes: bool) -> RunFolder:
+        """The folder of a run to resume; records of later epochs than the last one done will be made again."""
         run = cls(path, writes)
+        if writes:
+            for unfinished in path.glob(".*.tmp"):  # of a process that was killed while it wrote
+                unfinished.unlink()
         if writes and (path / METRICS).exists():
-            kept = [row for row in read_metrics(path / METRICS) if row["step"] <= last_step]
+            kept = [row for row in read_metrics(path / METRICS) if row["epoch"] <= epochs_done]
             write_file(path / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
         return run
 
