@@ -51,6 +51,7 @@ class Keeper:
         )
         losses = {name: value / max(1, progress.steps_summed) for name, value in progress.sums.items()}
         lr = max(group["lr"] for group in self.optimizer.param_groups)
+        progress.threshold = evaluation.summary.get("threshold", progress.threshold)
         row = {"step": progress.step, "epoch": progress.epoch + 1, "lr": lr, **losses, **evaluation.summary}
         self.run.record(row)
         if evaluation.summary["AP"] > progress.best:
@@ -87,7 +88,7 @@ class Keeper:
             class_names=tuple(dataset.class_names),
             category_ids=tuple(dataset.category_ids),
             input_size=self.experiment.imgsz,
-            threshold=summary.get("threshold", 0.5),
+            threshold=progress.threshold,
             trained={
                 "data": self.experiment.data.name,
                 "seed": self.experiment.seed,

@@ -47,21 +47,20 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
     settings = experiment.train
     devices = Devices(experiment.device, settings.precision, settings.channels_last)
     material = open_material(experiment)
-    model, pretrained, line = make_model(experiment, material.train.class_names)
+    progress, saved = (Progress(), None) if resume_from is None else load_state(resume_from)
+    model, line = make_model(experiment, material.train.class_names, progress, resumed=saved is not None)
     freeze(model, settings.freeze)
     frozen_norms = freeze_norms(model, [*settings.frozen_norms, *settings.freeze])
     model = devices.place(model)
 
     loader = _loader(experiment, material.train, devices)
-    plan = make_plan(experiment, -(-loader.steps_per_epoch // settings.accumulate), pretrained=pretrained)
+    plan = make_plan(experiment, -(-loader.steps_per_epoch // settings.accumulate), pretrained=progress.pretrained)
     optimizer = make_optimizer(model, settings, plan)
     average = ModelAverage(model, plan.ema_decay, plan.ema_ramp)
-    progress = Progress()
-    if resume_from is None:
+    if resume_from is None or saved is None:
         run = RunFolder.create(experiment, devices.is_main)
         run.write_config(experiment)
     else:
-        progress, saved = load_state(resume_from)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         average.model.load_state_dict(saved["average"])

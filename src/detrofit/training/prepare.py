@@ -14,6 +14,7 @@ from detrofit.errors import DetrofitError
 from detrofit.model.build import build_model
 from detrofit.model.detector import RTDETR
 from detrofit.parts.registry import load_plugins
+from detrofit.training.state import Progress
 from detrofit.weights.start import load_start_weights
 
 
@@ -38,20 +39,26 @@ def open_material(experiment: Experiment) -> Material:
     return material
 
 
-def make_model(experiment: Experiment, class_names: tuple[str, ...]) -> tuple[RTDETR, str, str]:
-    """The model with its starting weights, what of it is pretrained ("model", "backbone", "nothing"), and a line
-    about that for people."""
+def make_model(
+    experiment: Experiment, class_names: tuple[str, ...], progress: Progress, resumed: bool
+) -> tuple[RTDETR, str]:
+    """The model with its starting weights, and a line about them for people; `progress` notes what is pretrained.
+
+    A resumed training needs no starting weights: its state has all weights.
+    """
     load_plugins(experiment.plugins)
     frame, stock, retrofit = frame_and_choices(experiment.model.name, experiment.retrofit, experiment.model.frame)
     model = build_model(frame, stock, retrofit, num_classes=len(class_names), seed=experiment.seed)
+    if resumed:
+        return model, f"resuming after {progress.step} steps"
     if experiment.weights is None:
         line = (
             "STARTING FROM RANDOM NUMBERS: on small data this usually costs many points of AP and many epochs; "
             "give pretrained weights with --weights"
         )
-        return model, "nothing", line
-    pretrained, line = load_start_weights(model, experiment.weights, class_names)
-    return model, pretrained, line
+        return model, line
+    progress.pretrained, line = load_start_weights(model, experiment.weights, class_names)
+    return model, line
 
 
 def set_training_mode(model: nn.Module, frozen_norms: list[nn.Module]) -> None:

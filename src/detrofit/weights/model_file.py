@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors
 import safetensors.torch
-import torch
+from pydantic import BaseModel, ValidationError, model_validator
 
 from detrofit.config.models import checked_frame
 from detrofit.errors import DetrofitError
-from detrofit.files import atomic_write
-from detrofit.model.build import build_model
+from detrofit.model.build import assemble
 from detrofit.parts.registry import get_part, load_plugins
 from detrofit.parts.retrofit import parse_retrofit
 from detrofit.version import __version__
+from detrofit.weights.tensor_file import write_tensors
 
 if TYPE_CHECKING:
     from detrofit.model.detector import RTDETR
@@ -48,12 +48,42 @@ class ModelInfo:
     trained: Mapping[str, Any] = field(default_factory=dict)
 
 
-def save_model(file: Path, model: RTDETR, info: ModelInfo, state: Mapping[str, torch.Tensor] | None = None) -> None:
-    """Write a model file, whole or not at all; `state` takes the place of the model's own weights (EMA)."""
-    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in (state or model.state_dict()).items()}
-    metadata = {_KEY: json.dumps(_metadata(model, info), sort_keys=True)}
-    with atomic_write(file) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata)
+class _Version(BaseModel):
+    """What every format has, to say which version reads it."""
+
+    format: int
+    detrofit: str
+
+
+class _Model(BaseModel):
+    frame: dict[str, Any]
+    slots: dict[str, Any]
+    retrofit: list[str]
+    num_classes: int
+
+
+class _Origin(BaseModel):
+    source: str
+    version: str
+
+
+class _Description(_Version):
+    """The metadata as this version writes it, checked before anything in it is believed."""
+
+    model: _Model
+    parts: dict[str, _Origin]
+    info: ModelInfo
+
+    @model_validator(mode="after")
+    def _one_name_a_class(self) -> _Description:
+        if not self.model.num_classes == len(self.info.class_names) == len(self.info.category_ids):
+            raise ValueError(f"{self.model.num_classes} classes with {len(self.info.class_names)} names")
+        return self
+
+
+def save_model(file: Path, model: RTDETR, info: ModelInfo) -> None:
+    """Write a model file, whole or not at all."""
+    write_tensors(file, model.state_dict(), {_KEY: json.dumps(_metadata(model, info), sort_keys=True)})
 
 
 def _metadata(model: RTDETR, info: ModelInfo) -> dict[str, Any]:
@@ -79,30 +109,23 @@ def load_model(file: str | Path, *, plugins: Iterable[str | Path] = (), device: 
     Raises DetrofitError for a file that is missing, damaged or none of ours, or whose parts are missing.
     """
     load_plugins(plugins)
-    content = _read_metadata(Path(file))
-    _check_parts(Path(file), content["parts"])
-    description = content["model"]
-    slots = parse_retrofit(description["slots"])
-    model = build_model(
-        checked_frame(description["frame"]),
-        slots,
-        {address: slots[address] for address in description["retrofit"]},
-        num_classes=description["num_classes"],
-    )
+    file = Path(file)
+    description = _read_description(file)
+    _check_parts(file, description.parts)
     try:
+        model = _described_model(description.model)
         model.load_state_dict(safetensors.torch.load_file(file))
+    except DetrofitError as error:
+        raise DetrofitError(f"{file} cannot be built: {error}") from None
     except (RuntimeError, safetensors.SafetensorError) as error:
-        raise DetrofitError(
-            f"{file}: the weights do not fit the model it describes: {str(error).splitlines()[0]}"
-        ) from None
+        reason = str(error).splitlines()[-1].strip()
+        raise DetrofitError(f"{file}: the weights do not fit the model it describes: {reason}") from None
     return model.eval().to(device)
 
 
 def read_info(file: str | Path) -> ModelInfo:
     """What a model file says beside its weights; DetrofitError for a file that is missing, damaged or none of ours."""
-    info = _read_metadata(Path(file))["info"]
-    tuples = {key: tuple(info[key]) for key in ("class_names", "category_ids", "input_size")}
-    return ModelInfo(**{**info, **tuples})
+    return _read_description(Path(file)).info
 
 
 def is_model_file(file: Path) -> bool:
@@ -114,7 +137,13 @@ def is_model_file(file: Path) -> bool:
         return False
 
 
-def _read_metadata(file: Path) -> dict[str, Any]:
+def _described_model(model: _Model) -> RTDETR:
+    slots = parse_retrofit(model.slots)
+    retrofit = {address: slots[address] for address in model.retrofit if address in slots}
+    return assemble(checked_frame(model.frame), slots, retrofit, num_classes=model.num_classes)[0]
+
+
+def _read_description(file: Path) -> _Description:
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
@@ -123,25 +152,28 @@ def _read_metadata(file: Path) -> dict[str, Any]:
     except (OSError, safetensors.SafetensorError) as error:
         raise DetrofitError(f"{file} is no readable model file (damaged or of another kind): {error}") from None
     if _KEY not in metadata:
-        raise DetrofitError(
-            f"{file} is a safetensors file without Detrofit's description; import it as foreign weights"
-        )
-    content = json.loads(metadata[_KEY])
-    if content["format"] > FORMAT:
-        raise DetrofitError(f"{file} was written by Detrofit {content['detrofit']}; update to read its format")
-    return content
+        raise DetrofitError(f"{file} is a safetensors file without Detrofit's description, so no model file of ours")
+    try:
+        version = _Version.model_validate_json(metadata[_KEY])
+        if version.format > FORMAT:
+            raise DetrofitError(f"{file} was written by Detrofit {version.detrofit}; update to read its format")
+        return _Description.model_validate_json(metadata[_KEY])
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(piece) for piece in first["loc"])
+        raise DetrofitError(f"the description in {file} is damaged: {key or 'all of it'}: {first['msg']}") from None
 
 
-def _check_parts(file: Path, origins: Mapping[str, Mapping[str, str]]) -> None:
+def _check_parts(file: Path, origins: Mapping[str, _Origin]) -> None:
     """The parts a file needs must be here; one that came from another version or file is warned about."""
     for name, origin in origins.items():
         try:
-            here = get_part(name).origin.to_dict()
+            here = get_part(name).origin
         except DetrofitError:
             raise DetrofitError(
-                f"{file} needs the part '{name}' from {origin['source']}: give it with --plugin (plugins= in Python)"
+                f"{file} needs the part '{name}' from {origin.source}: give it with --plugin (plugins= in Python)"
             ) from None
-        if here["source"] != "detrofit" and here != origin:
-            warnings.warn(
-                f"part '{name}' differs from the one that {file} was trained with ({origin['source']})", stacklevel=3
-            )
+        of_this_package = here.source == origin.source == "detrofit"
+        if not of_this_package and (here.source, here.version) != (origin.source, origin.version):
+            message = f"part '{name}' differs from the one that {file} was made with ({origin.source})"
+            warnings.warn(message, stacklevel=3)

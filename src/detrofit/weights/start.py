@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import safetensors
-import safetensors.torch
-import torch
 from torch import Tensor
 
 from detrofit.errors import DetrofitError
 from detrofit.model.detector import RTDETR
+from detrofit.weights.checkpoint import read_tensors
 from detrofit.weights.model_file import is_model_file, read_info
 from detrofit.weights.transfer import transfer
 
@@ -31,28 +27,16 @@ def load_start_weights(model: RTDETR, weights: str, class_names: tuple[str, ...]
     if weights != HUB and not Path(weights).is_file():
         raise DetrofitError(f"weights {weights} do not exist; give a file, or '{HUB}' for a timm backbone's")
     if weights != HUB and is_model_file(Path(weights)):
-        report = transfer(model, safetensors.torch.load_file(weights), read_info(weights).class_names, class_names)
+        report = transfer(model, read_tensors(Path(weights)), read_info(weights).class_names, class_names)
         return "model", f"starting from {weights}: {report.line()}"
+    state = None if weights == HUB else read_tensors(Path(weights))
     if not hasattr(model.backbone, "timm_arguments"):
         raise DetrofitError(
-            f"{weights} is no model file of ours, and the backbone is none of timm's that could take it"
+            f"{weights} is no model file of ours, and the backbone is none of timm's that could take it; "
+            "swap one in with --swap backbone=timm:NAME"
         )
-    state = _hub_state(model.backbone) if weights == HUB else read_state(Path(weights))
+    state = _hub_state(model.backbone) if state is None else state
     return "backbone", f"backbone starting from {weights}: {_load_backbone(model.backbone, state, weights)}"
-
-
-def read_state(file: Path) -> dict[str, Tensor]:
-    """The tensors of a foreign checkpoint by name, read without executing anything."""
-    try:
-        if file.suffix == ".safetensors":
-            return safetensors.torch.load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, BadZipFile, EOFError, OSError) as error:
-        raise DetrofitError(f"{file} is no readable checkpoint: {str(error).splitlines()[0]}") from None
-    content = content.get("state_dict", content) if isinstance(content, Mapping) else content
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise DetrofitError(f"{file} holds no plain mapping of names to tensors")
-    return dict(content)
 
 
 def _hub_state(backbone: Any) -> dict[str, Tensor]:

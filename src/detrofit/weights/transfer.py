@@ -42,10 +42,11 @@ def transfer(
     for name, own in model.state_dict().items():
         given = state.get(name)
         has_class_rows = any(marker in name for marker in _CLASS_ROWS)
+        by_name = has_class_rows and given is not None and _has_rows(given, source_classes)
         if given is not None and given.shape == own.shape and (same_classes or not has_class_rows):
             own.copy_(given)
             kept.append(name)
-        elif given is not None and has_class_rows and given.shape[1:] == own.shape[1:]:
+        elif given is not None and by_name and _has_rows(own, target_classes) and given.shape[1:] == own.shape[1:]:
             _copy_class_rows(own, given, source_classes, target_classes)
             by_class.append(name)
         else:
@@ -57,10 +58,16 @@ def transfer(
     return TransferReport(kept, by_class, fresh, share)
 
 
+def _has_rows(tensor: Tensor, classes: Sequence[str]) -> bool:
+    """Whether the first dimension is one row a class; the denoising embedding has one more, for padding."""
+    return len(tensor) in (len(classes), len(classes) + 1)
+
+
 def _copy_class_rows(own: Tensor, given: Tensor, source: Sequence[str], target: Sequence[str]) -> None:
+    rows = {name: row for row, name in enumerate(source)}
     for row, name in enumerate(target):
-        if name in source and row < len(own):
-            own[row].copy_(given[list(source).index(name)])
+        if name in rows:
+            own[row].copy_(given[rows[name]])
 
 
 def _prefixes(names: Sequence[str]) -> list[str]:

@@ -1,0 +1,22 @@
+"""Writing safetensors files, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from detrofit.files import atomic_write
+
+
+def write_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors by name with metadata; DetrofitError where the disk is full or the folder cannot be written."""
+    plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    with atomic_write(file) as temporary:
+        try:
+            safetensors.torch.save_file(plain, temporary, dict(metadata))
+        except safetensors.SafetensorError as error:  # what the library makes of an OSError
+            raise OSError(str(error)) from error
