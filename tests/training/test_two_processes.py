@@ -1,0 +1,92 @@
+"""Two real processes (gloo) against one with the same global batches."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = '''
+"""Updates on given pictures; rank 0 prints the losses of the global batches and the validated pictures."""
+import json, sys
+from pathlib import Path
+import torch
+from detrofit import build
+from detrofit.data.loader import EvaluationLoader
+from detrofit.data.open import open_dataset
+from detrofit.training.devices import Devices
+from detrofit.training.finite import FiniteGuard
+from detrofit.training.optimizer import freeze_norms
+from detrofit.training.prepare import set_training_mode
+from detrofit.training.step import Stepper
+from detrofit.training.validate import predict_split
+
+torch.set_num_threads(1)
+data, folder, empty = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "empty"
+devices = Devices("cpu", "fp32")
+model = devices.place(build("rtdetr-n", num_classes=5, settings={"num_queries": 20, "num_denoising": 10}))
+set_training_mode(model, freeze_norms(model, ["backbone", "encoder", "decoder"]))
+optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+network, optimizer = devices.accelerator.prepare(model, optimizer)
+stepper = Stepper(model, network, optimizer, devices, FiniteGuard(model, folder), 0, 0.1, [])
+images, targets = next(iter(EvaluationLoader(open_dataset(data).split("train"), (64, 64), 4, workers=0)))
+if empty:  # the second half of the batch has no box, which is all of rank 1's
+    targets = [t if i < 2 else {**t, "boxes": t["boxes"][:0], "labels": t["labels"][:0]} for i, t in enumerate(targets)]
+share = 4 // devices.world_size
+mine = slice(devices.rank * share, (devices.rank + 1) * share)
+losses = []
+for step in range(3):
+    own = stepper.update([(images[mine], targets[mine])], step, several_sizes=False)
+    total = devices.sum_and_max(*[own[name] for name in sorted(own)])
+    losses.append([value / devices.world_size for value, _ in total])
+model.eval()
+index = open_dataset(data).split("val")
+predictions = predict_split(model, index, (64, 64), devices, batch=1, workers=0, max_detections=20)
+if devices.is_main:
+    pictures = sorted(i for i in range(len(index)) if i in predictions)
+    scores = [float(predictions[i][1].sum()) for i in pictures]
+    print(json.dumps({"losses": losses, "pictures": pictures, "scores": scores}))
+'''
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def run(folder: Path, data: Path, world_size: int, kind: str) -> dict:
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    port = free_port()
+    processes = []
+    for rank in range(world_size):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        if world_size > 1:
+            environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
+            environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+        command = [sys.executable, str(script), str(data), str(folder), kind]
+        processes.append(
+            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+    try:
+        outputs = [process.communicate(timeout=180) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert all(process.returncode == 0 for process in processes), outputs
+    return json.loads(outputs[0][0].splitlines()[-1])
+
+
+@pytest.mark.parametrize("kind", ["full", "empty"])
+def test_two_processes_make_the_steps_of_one(tmp_path, tiny_data, kind):
+    one, two = run(tmp_path, tiny_data, 1, kind), run(tmp_path, tiny_data, 2, kind)
+    for alone, shared in zip(one["losses"], two["losses"]):
+        assert shared == pytest.approx(alone, rel=1e-4)
+    assert two["pictures"] == [0, 1, 2, 3], "every picture once"
+    assert two["scores"] == pytest.approx(one["scores"], rel=1e-3)
