@@ -48,7 +48,8 @@ def test_version_2_and_frozen_norms() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["backbone.stages.0.blocks.0.lab.scale", "encoder.gate.weight", "criterion.weight", "encoder.lateral_convs.7.w"]
+    "name",
+    ["backbone.stages.0.blocks.0.lab.scale", "encoder.gate.weight", "criterion.weight", "encoder.lateral_convs.7.w"],
 )
 def test_names_of_no_official_model_are_reported(name: str) -> None:
     with pytest.raises(DetrofitError, match=f"'{name}' is no entry of an official RT-DETR"):
@@ -66,7 +67,7 @@ def test_a_checkpoint_of_three_levels_starts_a_model_of_four() -> None:
     model = build("rtdetr-n", num_classes=2, settings={"strides": [4, 8, 16, 32]})
     own = model.encoder.input_projection["stride8"].conv.weight
     state = {f"encoder.input_proj.{level}.0.weight": torch.full_like(own, level) for level in range(3)}
-    transfer(model, {name: tensor for name, tensor in from_official(state).items()}, ["a", "b"], ["a", "b"])
+    transfer(model, dict(from_official(state)), ["a", "b"], ["a", "b"])
     assert torch.equal(own, torch.zeros_like(own))
 
 

@@ -47,10 +47,14 @@ class TrainSettings(Section):
     batch: Annotated[int, Field(ge=1)] = Field(8, description="pictures of a step over all processes")
     accumulate: Annotated[int, Field(ge=1)] = Field(1, description="steps whose gradients are summed into one update")
     lr: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="peak learning rate; default: 1e-4 x sqrt(batch x accumulate / 16), x 4 from random numbers"
+        None,
+        description="peak learning rate; default: 1e-4 x sqrt(batch x accumulate / 16); 5 x that unless the "
+        "whole model is pretrained or training takes more than 20,000 steps",
     )
     backbone_lr_factor: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="learning rate of the backbone as a share; default: 0.1 pretrained, 1 from random numbers"
+        None,
+        description="learning rate of the backbone as a share; default: 0.1 if the model is pretrained, 0.3 if the "
+        "backbone alone is, 1 from random numbers",
     )
     lr_by_slot: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {}, description="factor of the learning rate for all that lies under an address, e.g. {backbone.stage4: 1.0}"

