@@ -38,13 +38,20 @@ EXTRADW = {"backbone.stage[1,2,3,4].block": "extradw"}
 RECIPE: dict[str, Any] = {
     "imgsz": 256,
     "train.epochs": 40,
-    "train.batch": 8,
+    "train.batch": 4,  # twice the updates of 8 in the same time: 0.009 of validation AP more for (b), one seed
     "train.lr": 5e-4,
     "augment.multiscale": 0.0,
 }
 FLIPS = {"augment.vertical_flip": 0.5}  # blood cells and boards have no up
 VARIANTS: dict[str, dict[str, Any]] = {
-    "a": {**FLIPS, "train.epochs": 30, "retrofit": {"backbone": "timm:tf_efficientnet_lite0"}, "weights": "imagenet"},
+    "a": {
+        **FLIPS,
+        "train.epochs": 30,
+        "train.batch": 8,
+        "augment.stop_epochs": 3,
+        "retrofit": {"backbone": "timm:tf_efficientnet_lite0"},
+        "weights": "imagenet",
+    },
     "b": FLIPS,
     "c": {**FLIPS, "retrofit": EXTRADW},
 }

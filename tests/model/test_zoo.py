@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 import torch
 
@@ -28,7 +31,7 @@ STEM_AND_STAGES = {
 }
 # Trained, but not run at inference: the decoder layers after the third of R50-m.
 UNUSED_LAYERS_OF_R50M = 3_447_132
-QUICK = ("rtdetr-r18",)
+QUICK = ("rtdetr-r18", "rtdetr-n")
 
 
 def model(name: str) -> RTDETR:
@@ -62,14 +65,16 @@ def test_r50m_has_three_decoder_layers_that_inference_does_not_run() -> None:
     assert decoder.eval_layers == 3
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in PUBLISHED]
-)
+def _quick_or_slow(names: Iterable[str]) -> list[Any]:
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", _quick_or_slow(PUBLISHED))
 def test_operations_are_within_3_percent_of_the_published_ones(name: str) -> None:
     assert count_flops(model(name), (640, 640)) / 1e9 == pytest.approx(PUBLISHED[name][3], rel=0.03)
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", _quick_or_slow(OURS))
 def test_small_models_cost_what_their_files_say(name: str) -> None:
     millions, gigaflops = OURS[name]
     detector = model(name)

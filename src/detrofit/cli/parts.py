@@ -1,7 +1,9 @@
-"""The `parts` command."""
+"""The `parts` command, and `parts check`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,23 +13,41 @@ from detrofit.cli.options import Plugins
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from detrofit.parts.checks import CheckResult
     from detrofit.parts.registry import Part
 
 
 def parts(
-    name: Annotated[str | None, typer.Argument(help="A part to describe; without it all are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A part to describe, or 'check'; without it all are listed.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Argument(metavar="[NAME_OR_FILE]", help="After 'check': a part, or a Python file with parts.")
+    ] = None,
     plugin: Plugins = [],  # noqa: B006 - typer needs a list
-) -> None:
-    """List the parts, or describe one: what it is, paper, options with defaults and ranges, where it fits."""
+) -> int:
+    """List the parts, describe one, or check one.
+
+    `parts` lists all, `parts NAME` describes one: what it is, paper, options with defaults and ranges, where it fits.
+    `parts check NAME_OR_FILE` tries everything that a part promises; exit code 1 if it does not keep it.
+    """
     from detrofit.cli.console import table_console
+    from detrofit.errors import DetrofitError
     from detrofit.parts.registry import get_part, load_plugins
 
     load_plugins(plugin)
     console = table_console()
+    if name == "check":
+        if target is None:
+            raise DetrofitError("name what to check, a part or a file: detrofit parts check NAME_OR_FILE")
+        return _check(console, target)
+    if target is not None:
+        raise DetrofitError(f"one part at a time, not also '{target}'; only 'check' takes a second word")
     if name is None:
         _list(console)
     else:
         _describe(console, get_part(name))
+    return 0
 
 
 def _list(console: Console) -> None:
@@ -58,3 +78,42 @@ def _describe(console: Console, part: Part) -> None:
         for row in rows:
             table.add_row(row.name, row.default, row.allowed, row.meaning)
         console.print(table)
+
+
+def _check(console: Console, target: str) -> int:
+    """Try the part, or every part of the file, and print what came of it; 1 if anything failed."""
+    from detrofit.model.fuse import fuse
+    from detrofit.parts.checks import merging, run_checks
+    from detrofit.parts.registry import get_part, parts_of_file
+
+    found = parts_of_file(Path(target)) if target.endswith(".py") else [get_part(target)]
+    failed = False
+    for part in found:
+        results = run_checks(part, [merging(fuse)])
+        _print_verdict(console, part, results)
+        failed = failed or any(result.failure is not None for result in results)
+    return int(failed)
+
+
+def _print_verdict(console: Console, part: Part, results: Sequence[CheckResult]) -> None:
+    """A table of checks by slots, a line for each failure, and the verdict."""
+    from rich.table import Table
+    from rich.text import Text
+
+    slots = list(dict.fromkeys(result.slot for result in results))
+    outcomes = {(result.check, result.slot): result.failure for result in results}
+    table = Table("check", *slots, title=part.name, title_justify="left")
+    for check in dict.fromkeys(result.check for result in results):
+        table.add_row(check, *(_cell(outcomes, check, slot) for slot in slots))
+    console.print(table)
+    failures = [result for result in results if result.failure is not None]
+    for result in failures:
+        console.print(Text(f"{result.slot}, {result.check}: {result.failure}"))
+    verdict = f"{len(failures)} of {len(results)} checks failed" if failures else f"all {len(results)} checks passed"
+    console.print(Text(f"{part.name}: {verdict}", style="bold red" if failures else "bold green"))
+
+
+def _cell(outcomes: dict[tuple[str, str], str | None], check: str, slot: str) -> str:
+    if (check, slot) not in outcomes:
+        return ""
+    return "ok" if outcomes[check, slot] is None else "[red]failed[/red]"

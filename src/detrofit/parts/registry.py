@@ -25,6 +25,7 @@ from detrofit.version import __version__
 
 Module = TypeVar("Module", bound=type[nn.Module])
 ENTRY_POINT_GROUP = "detrofit.parts"
+_RESERVED = "check"  # `detrofit parts check` is a command
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def part(
     """Declare a module class as a part.
 
     Args:
-        name: what users type.
+        name: what users type; "check" is taken by a command.
         fits: the slots that it fits.
         paper: its source (arXiv id), and `licence`: the licence situation of the original code.
         can_stride: takes `stride` 2, always or with these options. Otherwise the frame downsamples before it.
@@ -119,6 +120,8 @@ def part(
 
     def register(build: Module) -> Module:
         origin = _loading.get() or Origin("detrofit", __version__)
+        if name == _RESERVED:
+            raise DetrofitError(f"the part name '{name}' of {origin.source} means a command; choose another name")
         known = _PARTS.get(name)
         if known and (known.origin.source, known.build.__qualname__) != (origin.source, build.__qualname__):
             raise DetrofitError(
@@ -157,7 +160,7 @@ def load_plugins(files: Iterable[str | Path]) -> None:
     for file in map(Path, files):
         if not file.is_file():
             raise DetrofitError(f"plug-in {file} does not exist")
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest = _digest(file)
         module_name = f"detrofit_plugin_{digest[:16]}"
         if module_name in sys.modules:
             continue
@@ -177,6 +180,23 @@ def load_plugins(files: Iterable[str | Path]) -> None:
             raise DetrofitError(f"plug-in {file} failed to import: {type(error).__name__}: {error}") from error
         finally:
             _loading.reset(token)
+
+
+def parts_of_file(file: Path) -> list[Part]:
+    """Import a plug-in (see `load_plugins`) and return the parts that it declares, by name.
+
+    Raises DetrofitError as `load_plugins`, and for a file that declares none.
+    """
+    load_plugins([file])
+    digest = _digest(file)
+    found = [candidate for candidate in all_parts() if candidate.origin.version == digest]
+    if not found:
+        raise DetrofitError(f"{file} declares no part; put the decorator @part before its class")
+    return found
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def all_parts() -> Iterator[Part]:

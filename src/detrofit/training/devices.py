@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from detrofit.errors import DetrofitError
@@ -23,7 +24,9 @@ class Devices:
 
     def __init__(self, device: str = "auto", precision: str = "auto", channels_last: bool = True) -> None:
         chosen = _chosen_device(device)
-        if device != "auto" and chosen.type != "cpu":
+        # accelerate keeps one state a process, and several trainings may run in one, each as it was asked for.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        if chosen.index is not None:
             os.environ["ACCELERATE_TORCH_DEVICE"] = str(chosen)
         self.precision = choose_precision(precision, chosen)
         self.accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision=_ACCELERATE_NAMES[self.precision])

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from detrofit.errors import DetrofitError
-from detrofit.files import atomic_write
+from detrofit.weights.tensor_file import write_tensors
 
 MAX_IN_A_ROW = 3
 
@@ -19,43 +19,48 @@ MAX_IN_A_ROW = 3
 class FiniteGuard:
     """Counts bad steps in a row and puts norm statistics back that a bad forward pass may have spoilt."""
 
-    def __init__(self, model: nn.Module, folder: Path) -> None:
+    def __init__(self, model: nn.Module, folder: Path, in_a_row: int = 0) -> None:
         self.folder = folder
-        self.in_a_row = 0
-        self._buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        self.in_a_row = in_a_row
+        self._buffers = list(model.buffers())
         self._before = [buffer.clone() for buffer in self._buffers]
 
     def remember(self) -> None:
         """Keep the statistics as they are before a step."""
         torch._foreach_copy_(self._before, self._buffers)
 
+    def restore(self) -> None:
+        """Put the statistics back as they were before the step."""
+        torch._foreach_copy_(self._buffers, self._before)
+
     def passed(self) -> None:
         """The step was good."""
         self.in_a_row = 0
 
-    def failed(self, step: int, fault: str, images: Tensor, targets: Sequence[Mapping[str, Any]]) -> Path:
-        """The step was bad: restore the statistics and save its batch. Raises DetrofitError at the third in a row."""
-        torch._foreach_copy_(self._buffers, self._before)
-        self.in_a_row += 1
-        file = self.folder / f"non_finite_step{step}.safetensors"
-        tensors = {"images": images.detach().float().cpu().contiguous()}
+    def keep(self, name: str, fault: str, images: Tensor, targets: Sequence[Mapping[str, Any]]) -> str:
+        """Save a bad batch under that name; returns what is wrong and where the batch is."""
+        file = self.folder / f"non_finite_{name}.safetensors"
+        tensors = {"images": images.float()}
         for index, target in enumerate(targets):
-            for key in ("boxes", "labels"):
-                tensors[f"{key}.{index}"] = target[key].detach().cpu().contiguous()
-        with atomic_write(file) as temporary:
-            safetensors.torch.save_file(tensors, temporary, {"fault": fault, "step": str(step)})
+            tensors |= {f"{key}.{index}": target[key] for key in ("boxes", "labels")}
+        pictures = json.dumps([int(target["image_index"]) for target in targets])
+        write_tensors(file, tensors, {"fault": fault, "image_indices": pictures})
+        return f"{fault} (batch saved as {file})"
+
+    def failed(self, diagnosis: str) -> None:
+        """The step was bad and is skipped. Raises DetrofitError with the diagnosis at the third in a row."""
+        self.in_a_row += 1
         if self.in_a_row >= MAX_IN_A_ROW:
             raise DetrofitError(
-                f"{MAX_IN_A_ROW} steps in a row were not finite; the last: {fault} (batch saved as {file}). "
+                f"{MAX_IN_A_ROW} steps in a row were not finite; the last: {diagnosis}. "
                 "Lower --lr, set train.precision=fp32, or look at that batch's boxes"
             )
-        return file
 
 
-def first_fault(model: nn.Module, run: Callable[[], Mapping[str, Tensor]], images: Tensor) -> str:
-    """Name the first tensor that is not finite: the pictures, a weight, a module's output, or a loss.
+def first_fault(model: nn.Module, run: Callable[[], Mapping[str, Tensor]], images: Tensor) -> str | None:
+    """Name the first tensor that is not finite: the pictures, a weight, a module's output, a loss or a gradient.
 
-    `run` repeats the step's forward pass and returns its losses.
+    `run` repeats the step's forward pass and returns its losses. None if all is finite.
     """
     if not torch.isfinite(images).all():
         return "the pictures"
@@ -69,15 +74,23 @@ def first_fault(model: nn.Module, run: Callable[[], Mapping[str, Tensor]], image
         if not list(module.children())
     ]
     try:
-        with torch.no_grad():
-            losses = run()
+        losses = run()
     finally:
         for hook in hooks:
             hook.remove()
     if found:
         return f"the output of {found[0]}"
     bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
-    return f"the loss {bad[0]}" if bad else "a gradient"
+    return f"the loss {bad[0]}" if bad else _faulty_gradient(model, losses)
+
+
+def _faulty_gradient(model: nn.Module, losses: Mapping[str, Tensor]) -> str | None:
+    """The first in the order of the backward pass, which is about that of the parameters from the last to the first."""
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    total = torch.stack(list(losses.values())).sum()
+    gradients = torch.autograd.grad(total, list(trained.values()), allow_unused=True)
+    bad = [name for name, each in zip(trained, gradients) if each is not None and not torch.isfinite(each).all()]
+    return f"the gradient of {bad[-1]}" if bad else None
 
 
 def _note(name: str, found: list[str]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,34 +37,47 @@ class Stepper:
     sizes: list[tuple[int, int]]
 
     def update(self, batches: Sequence[Batch], step: int, several_sizes: bool) -> dict[str, float] | None:
-        """Update the weights from the batches that one step accumulates; the losses, or None for a skipped step."""
+        """Update the weights from the batches that one step accumulates.
+
+        Returns the losses, means over the processes, or None for a step that was skipped.
+        """
         torch.manual_seed(derive_seed(self.seed, "step", step, self.devices.rank))
-        seed_drop_paths(self.model, self.seed, step, self.devices.rank, self.devices.world_size)
-        counts = [[len(target["labels"]) for target in targets] for _, targets in batches]
-        boxes, most = self.devices.sum_and_max(
-            float(sum(map(sum, counts))), float(max(max(count, default=0) for count in counts))
-        )
-        size = size_of_step(self.sizes, self.seed, step) if several_sizes else None
         self.guard.remember()
+        runs = self._runs(batches, step, size_of_step(self.sizes, self.seed, step) if several_sizes else None)
         totals: dict[str, float] = {}
-        for number, batch in enumerate(batches):
-            images, targets = self._on_device(batch, size)
-            run = _Run(
-                self, images, targets, step, num_boxes=boxes[0] / self.devices.world_size, max_boxes=int(most[1])
-            )
-            with self.devices.accumulating(self.network, last=number == len(batches) - 1):
+        for run in runs:
+            with self.devices.accumulating(self.network, last=run is runs[-1]):
                 losses = run.losses(self.network)
                 loss = torch.stack(list(losses.values())).sum()
                 if not self._finite_everywhere(loss):
-                    self._skip(run, step)
+                    self._skip(runs, step)
                     return None
                 self.devices.accelerator.backward(loss)
             _add(totals, losses)
         if not self._apply():
-            self._skip(run, step)
+            self._skip(runs, step)
             return None
         self.guard.passed()
-        return totals
+        sums = self.devices.sum_and_max(*totals.values())
+        return {name: total / self.devices.world_size for name, (total, _) in zip(totals, sums)}
+
+    def _runs(self, batches: Sequence[Batch], step: int, size: tuple[int, int] | None) -> list[_Run]:
+        """The forward passes of an update, with what all its batches and processes must agree on."""
+        counts = [len(target["labels"]) for _, targets in batches for target in targets]
+        (boxes, _), (_, most) = self.devices.sum_and_max(float(sum(counts)), float(max(counts, default=0)))
+        world_size = self.devices.world_size
+        return [
+            _Run(
+                self,
+                *self._on_device(batch, size),
+                step,
+                share=number * world_size + self.devices.rank,
+                shares=len(batches) * world_size,
+                num_boxes=boxes / world_size,
+                max_boxes=int(most),
+            )
+            for number, batch in enumerate(batches)
+        ]
 
     def _apply(self) -> bool:
         """Clip and take the optimizer's step, unless a gradient is not finite (the scaler of fp16 skips by itself)."""
@@ -75,10 +89,18 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         return True
 
-    def _skip(self, run: _Run, step: int) -> None:
+    def _skip(self, runs: Sequence[_Run], step: int) -> None:
+        """Undo what the step did to the model, and keep its bad batches as evidence."""
         self.optimizer.zero_grad(set_to_none=True)
-        fault = first_fault(self.model, lambda: run.losses(self.model), run.images)
-        self.guard.failed(step, fault, run.images, run.targets)
+        found = []
+        for run in runs:
+            self.guard.restore()
+            fault = first_fault(self.model, partial(run.losses, self.model), run.images)
+            if fault is not None:
+                name = f"step{step}" if run.shares == 1 else f"step{step}_share{run.share}"
+                found.append(self.guard.keep(name, fault, run.images, run.targets))
+        self.guard.restore()
+        self.guard.failed(found[0] if found else "a tensor of another process, which names it")
 
     def _finite_everywhere(self, loss: Tensor) -> bool:
         ((_, worst),) = self.devices.sum_and_max(float(not torch.isfinite(loss)))
@@ -93,17 +115,23 @@ class Stepper:
 
 @dataclass
 class _Run:
-    """The forward pass of a batch, repeatable with the same noise."""
+    """The forward pass of a batch, repeatable with the same noise.
+
+    It is number `share` of the `shares` that make up the global batch: an update's batches, over all processes.
+    """
 
     stepper: Stepper
     images: Tensor
     targets: list[dict[str, Any]]
     step: int
+    share: int
+    shares: int
     num_boxes: float
     max_boxes: int
 
     def losses(self, network: nn.Module) -> dict[str, Tensor]:
         """Weighted losses by name."""
+        seed_drop_paths(self.stepper.model, self.stepper.seed, self.step, self.share, self.shares)
         with self.stepper.devices.autocast():
             output = network(self.images, self.targets, generators=self._generators(), max_boxes=self.max_boxes)
         height, width = self.images.shape[-2:]
