@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -51,7 +50,7 @@ def overview(parts: list[Part], more: Mapping[str, str]) -> str:
         "# Parts",
         "",
         "What goes into the slots. Each page is made from the part's own file; "
-        "`detrofit parts NAME` prints the same in a terminal, and [Add a part](../add-a-part.md) tells how to write one.",
+        "`detrofit parts NAME` prints the same in a terminal.",
         "",
         *(f"- [{title}]({name})" for name, title in sorted(more.items())),
         "",
@@ -169,7 +168,7 @@ def _links(text: str) -> str:
     return re.sub(r"github\.com/[\w./-]+", lambda match: f"[{match[0]}](https://{match[0]})", text)
 
 
-def _slots(slots: Any, between: str) -> str:
+def _slots(slots: Sequence[Slot], between: str) -> str:
     return between.join(f"`{slot.pattern.replace('{stage}', 'N')}`" for slot in slots)
 
 

@@ -22,7 +22,7 @@ def parts(
         str | None, typer.Argument(help="A part to describe, or 'check'; without it all are listed.")
     ] = None,
     target: Annotated[
-        str | None, typer.Argument(metavar="[NAME_OR_FILE]", help="After 'check': a part, or a Python file with parts.")
+        str | None, typer.Argument(metavar="NAME_OR_FILE", help="After 'check': a part, or a Python file with parts.")
     ] = None,
     plugin: Plugins = [],  # noqa: B006 - typer needs a list
 ) -> int:

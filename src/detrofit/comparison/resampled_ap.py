@@ -36,7 +36,8 @@ class ResampledAP:
 def resampled_ap(matches: Sequence[ClassMatches], weights: np.ndarray, threads: int = 1) -> ResampledAP:
     """AP when picture i counts `weights[r, i]` times, for each resample r.
 
-    Equal to COCO's evaluator on a data set that holds each picture so many times, side by side.
+    Equal to COCO's evaluator on a data set that holds each picture so many times, side by side; of detections with the
+    very same score each stays with its copies, where COCO would alternate them.
 
     Args:
         matches: one a class, from `match_by_size`.

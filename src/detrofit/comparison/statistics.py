@@ -1,0 +1,270 @@
+"""Whether a variant differs from its base: an interval over seeds and pictures, an exact test, and a verdict.
+
+docs/statistics.md explains the method and how its calibration was measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+ALPHA = 0.05
+DECIDING_POWER = 0.8  # a number of seeds "would probably decide" if it does with this probability
+MOST_FURTHER_SEEDS = 100
+MOST_SEEDS = 20  # the sign-flip test enumerates 2^n sums
+
+Word = Literal["better", "worse", "same within the margin", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """A difference of two models, its two sources of uncertainty apart; in the units of the values given.
+
+    Attributes:
+        per_seed: the difference of each seed on all test pictures.
+        seed_variance: variance of the difference from seed to seed; 0 for a single seed, which has none to measure.
+        image_variance: variance of the mean difference from one draw of test pictures to another, beyond what seeds
+            explain.
+        num_images: test pictures.
+    """
+
+    per_seed: tuple[float, ...]
+    seed_variance: float
+    image_variance: float
+    num_images: int
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds both models have."""
+        return len(self.per_seed)
+
+    @property
+    def mean(self) -> float:
+        """The difference, averaged over seeds."""
+        return float(np.mean(self.per_seed))
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean, over seeds and pictures."""
+        return math.sqrt(self.variance_with(self.seeds))
+
+    def variance_with(self, seeds: int) -> float:
+        """The variance that the mean would have with so many seeds."""
+        return self.seed_variance / seeds + self.image_variance
+
+    def degrees_with(self, seeds: int) -> float:
+        """Degrees of freedom of that variance (Welch-Satterthwaite over its two components)."""
+        from_seeds, from_images = self.seed_variance / seeds, self.image_variance
+        freedom = from_seeds**2 / max(seeds - 1, 1) + from_images**2 / max(self.num_images - 1, 1)
+        return (from_seeds + from_images) ** 2 / freedom if freedom > 0 else math.inf
+
+    def half_width(self, alpha: float = ALPHA, seeds: int | None = None) -> float:
+        """Half of the interval of level 1 - alpha, with the seeds there are or with so many."""
+        from scipy.stats import t
+
+        seeds = seeds or self.seeds
+        return float(t.ppf(1 - alpha / 2, self.degrees_with(seeds))) * math.sqrt(self.variance_with(seeds))
+
+    def interval(self, alpha: float = ALPHA) -> tuple[float, float]:
+        """The interval of level 1 - alpha; of a single seed it covers the choice of pictures alone."""
+        half = self.half_width(alpha)
+        return self.mean - half, self.mean + half
+
+    def p_value(self) -> float:
+        """Two-sided, of no difference: the interval of level 1 - p just touches 0; 1 for a single seed."""
+        from scipy.stats import t
+
+        if self.seeds < 2:
+            return 1.0
+        if self.standard_error == 0:
+            return 0.0 if self.mean else 1.0
+        return float(2 * t.sf(abs(self.mean) / self.standard_error, self.degrees_with(self.seeds)))
+
+
+def paired_difference(differences: Sequence[float], resampled: np.ndarray, num_images: int) -> PairedDifference:
+    """Split the uncertainty of a mean difference into seeds and pictures.
+
+    The two-level bootstrap's variance, in closed form over seeds and with both levels unbiased: the variance over
+    seeds is the sample's, and what a seed's own picture noise adds to the bootstrap over pictures is taken out, for
+    the variance over seeds holds it already.
+
+    Args:
+        differences: `[n]`, one a seed, on the test split as it is.
+        resampled: `[R, n]`, the same on R resamples of the pictures, each shared by all seeds and both models.
+        num_images: pictures of the test split.
+    """
+    values = np.asarray(differences, np.float64)
+    seeds = len(values)
+    usable = resampled[~np.isnan(resampled).any(axis=1)]
+    unbiased = num_images / max(num_images - 1, 1)
+    of_mean = float(usable.mean(axis=1).var(ddof=1)) * unbiased
+    if seeds == 1:
+        return PairedDifference(tuple(values.tolist()), 0.0, of_mean, num_images)
+    of_each = float(usable.var(axis=0, ddof=1).mean()) * unbiased
+    shared = max(0.0, (seeds * of_mean - of_each) / (seeds - 1))
+    return PairedDifference(tuple(values.tolist()), float(values.var(ddof=1)), shared, num_images)
+
+
+def sign_flip_p(differences: Sequence[float]) -> float:
+    """Exact two-sided p of no difference: the share of all 2^n sign changes with a sum at least as far from 0."""
+    sums = np.zeros(1)
+    for value in differences:
+        sums = np.concatenate([sums + value, sums - value])
+    observed = abs(float(np.sum(differences)))
+    return float((np.abs(sums) >= observed - 1e-12 * max(1.0, observed)).mean())
+
+
+def smallest_sign_flip_p(seeds: int) -> float:
+    """The p of the sign-flip test when all seeds agree, below which it cannot go."""
+    return min(1.0, 2 / 2**seeds)
+
+
+def holm_levels(p_values: Sequence[float], alpha: float = ALPHA) -> list[float]:
+    """The level at which each hypothesis is tested by Holm's step-down; it is rejected if its p is at most that.
+
+    After the first that is not rejected all keep its level, so that intervals of these levels say the same.
+    """
+    order = np.argsort(p_values, kind="stable").tolist()
+    levels = [0.0] * len(p_values)
+    level, stopped = alpha, False
+    for rank, position in enumerate(order):
+        if not stopped:
+            level = alpha / (len(order) - rank)
+            stopped = p_values[position] > level
+        levels[position] = level
+    return levels
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a study says about one variant.
+
+    Attributes:
+        word: one of the four verdicts.
+        level: alpha of `interval` after Holm's correction; `interval` is what the verdict rests on.
+        p_value: two-sided, from the interval; `sign_flip` the exact test's.
+        sign_flip_counts: whether the seeds are enough for the exact test to be asked.
+        further_seeds: seeds beyond those run that would probably decide; None if decided or if seeds alone would not.
+    """
+
+    word: Word
+    level: float
+    interval: tuple[float, float]
+    p_value: float
+    sign_flip: float
+    sign_flip_counts: bool
+    further_seeds: int | None
+
+
+def verdicts(differences: Sequence[PairedDifference], margin: float, alpha: float = ALPHA) -> list[Verdict]:
+    """A verdict for each variant of one study, corrected for their number by Holm.
+
+    Args:
+        differences: variant minus base, in the units of `margin`.
+        margin: a difference up to this is of no interest; chosen before the study.
+    """
+    asked = [smallest_sign_flip_p(each.seeds) <= alpha / len(differences) for each in differences]
+    p_values = [
+        max(each.p_value(), sign_flip_p(each.per_seed) if ask else 0.0)
+        for each, ask in zip(differences, asked, strict=True)
+    ]
+    levels = holm_levels(p_values, alpha)
+    return [
+        _verdict(difference, p_value, level, margin, ask)
+        for difference, p_value, level, ask in zip(differences, p_values, levels, asked, strict=True)
+    ]
+
+
+def _verdict(difference: PairedDifference, p_value: float, level: float, margin: float, asked: bool) -> Verdict:
+    low, high = difference.interval(level)
+    word: Word = "cannot tell"
+    if difference.seeds > 1 and p_value <= level:
+        word = "better" if difference.mean > 0 else "worse"
+    elif difference.seeds > 1 and -margin < low and high < margin:
+        word = "same within the margin"
+    return Verdict(
+        word,
+        level,
+        (low, high),
+        difference.p_value(),
+        sign_flip_p(difference.per_seed),
+        asked,
+        further_seeds(difference, margin, level) if word == "cannot tell" else None,
+    )
+
+
+def further_seeds(difference: PairedDifference, margin: float, level: float) -> int | None:
+    """The fewest more seeds with which a repetition decides with probability 0.8, if what was estimated is true.
+
+    None for a single seed, whose spread is unknown, and where even 100 more would not: then the pictures limit.
+    """
+    if difference.seeds < 2:
+        return None
+    for more in range(1, MOST_FURTHER_SEEDS + 1):
+        if deciding_power(difference, margin, level, difference.seeds + more) >= DECIDING_POWER:
+            return more
+    return None
+
+
+def deciding_power(difference: PairedDifference, margin: float, level: float, seeds: int) -> float:
+    """The probability of any verdict but "cannot tell" with so many seeds, if what was estimated is true."""
+    from scipy.stats import norm
+
+    error = math.sqrt(difference.variance_with(seeds))
+    half = difference.half_width(level, seeds)
+    if error == 0:
+        return 1.0
+
+    def below(value: float) -> float:
+        return float(norm.cdf((value - difference.mean) / error))
+
+    differs = below(-half) + 1 - below(half)
+    room = margin - half
+    if room <= 0:
+        return differs
+    if room >= half:  # an estimate between the two is both within the margin and apart from 0
+        return max(differs + below(half) - below(-half), below(room) - below(-room))
+    return differs + below(room) - below(-room)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a number of seeds can show, known before the study starts.
+
+    Attributes:
+        smallest_p: of the sign-flip test; `sign_flip_counts` if that can pass Holm's first step.
+        visible: the smallest difference that can come out as better or worse, in units of its standard deviation from
+            seed to seed, even with endless test pictures; infinite for a single seed.
+    """
+
+    seeds: int
+    variants: int
+    smallest_p: float
+    sign_flip_counts: bool
+    visible: float
+
+    def __str__(self) -> str:
+        if self.seeds < 2:
+            return "1 seed has no spread to measure: every verdict will be 'cannot tell'; give at least 2, better 6"
+        if self.sign_flip_counts:
+            exact = "the exact sign-flip test must agree"
+        else:
+            exact = f"too few for the exact sign-flip test (p no smaller than {self.smallest_p:.3g}), which is not asked"
+        return (
+            f"{self.seeds} seeds and {self.variants} variant{'s' * (self.variants != 1)}: a difference is told from 0 "
+            f"from {self.visible:.2g} times its spread over seeds on; {exact}"
+        )
+
+
+def reachable(seeds: int, variants: int, alpha: float = ALPHA) -> Reach:
+    """What so many seeds can show about so many variants."""
+    from scipy.stats import t
+
+    level = alpha / max(variants, 1)
+    visible = float(t.ppf(1 - level / 2, seeds - 1)) / math.sqrt(seeds) if seeds > 1 else math.inf
+    smallest = smallest_sign_flip_p(seeds)
+    return Reach(seeds, variants, smallest, smallest <= level, visible)
