@@ -170,3 +170,35 @@ def test_pictures_of_every_kind_are_read_or_refused(run, tmp_path, capsys):
     )
     assert "text.jpg" in line
     assert not (tmp_path / "none").exists()
+
+
+PART = '''
+import torch
+from torch import Tensor, nn
+from detrofit import part
+from detrofit.parts.slots import STAGE_ATTENTION
+
+@part("{name}", fits=[STAGE_ATTENTION], paper="none")
+class Gate(nn.Module):
+    """A learnt gate a channel."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.gate = nn.Parameter(torch.ones(in_channels))
+        {extra}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate.sigmoid().view(1, -1, 1, 1)
+'''
+
+
+def test_a_part_of_ones_own_is_checked(tmp_path, capsys):
+    good, bad = tmp_path / "good_gate.py", tmp_path / "bad_gate.py"
+    good.write_text(PART.format(name="good-gate", extra=""))
+    bad.write_text(PART.format(name="bad-gate", extra="self.unused = nn.Linear(2, 2)"))
+    assert main(["parts", "check", str(good)]) == 0
+    assert main(["parts", "check", str(bad)]) == 1
+    assert "unused" in capsys.readouterr().out
+    assert "absent.py does not exist" in mistake(capsys, "parts", "check", str(tmp_path / "absent.py"))
+    (tmp_path / "taken.py").write_text(PART.format(name="check", extra=""))
+    assert "check" in mistake(capsys, "parts", "check", str(tmp_path / "taken.py"))
