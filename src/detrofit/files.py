@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from detrofit.errors import DetrofitError
@@ -28,7 +28,8 @@ def atomic_write(target: Path) -> Iterator[Path]:
             f"cannot write {target}: {error.strerror or error}; free space or choose another folder"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # already gone, or the folder is of no use
+            temporary.unlink()
 
 
 def write_file(target: str | Path, content: str | bytes) -> Path:

@@ -10,6 +10,8 @@ from torch.nn import functional
 from detrofit.config.models import build, frame_and_choices
 from detrofit.model.build import assemble
 from detrofit.model.costs import count_flops, count_parameters, slot_costs
+from detrofit.model.detector import RTDETR
+from detrofit.parts.assembly import Filled
 from detrofit.parts.layers import ConvNorm
 
 SIZE = (64, 96)
@@ -83,6 +85,6 @@ def test_a_larger_image_costs_more_in_proportion_where_all_is_convolution() -> N
     assert count_flops(layer, (64, 64)) == 4 * count_flops(layer, (32, 32))
 
 
-def _assembled(retrofit: dict[str, str]) -> tuple:
+def _assembled(retrofit: dict[str, str]) -> tuple[RTDETR, list[Filled]]:
     with torch.device("meta"):
         return assemble(*frame_and_choices("rtdetr-n", retrofit), num_classes=3)

@@ -50,12 +50,10 @@ def test_a_swap_leaves_all_other_modules_bit_identical(
 ) -> None:
     swapped = values(retrofit)
     assert not different(stock, swapped)
-    assert {name for name in stock if not name.startswith(places)} <= common(stock, swapped) if places else True
-    if retrofit is not SWAPS[6][0]:
-        assert stock.keys() != swapped.keys()
+    assert {name for name in stock if not name.startswith(places)} <= common(stock, swapped)
 
 
-@pytest.mark.parametrize("retrofit", [{"encoder.fusion_block": {"part": "csp-rep", "blocks": 3}}, {"encoder.attention": "none"}])
+@pytest.mark.parametrize("retrofit", [{"encoder.fusion_block": "csp-rep", "encoder.attention": "none"}])
 def test_a_swap_leaves_a_timm_backbone_bit_identical(retrofit: dict[str, Any]) -> None:
     plain, swapped = values(TIMM), values({**TIMM, **retrofit})
     inside = [name for name in plain if name.startswith("backbone.")]
@@ -79,7 +77,7 @@ def test_modules_of_equal_shape_differ_from_each_other(stock: dict[str, Tensor])
     assert not torch.equal(first, second)
 
 
-def test_building_leaves_a_tensor_everywhere_finite(stock: dict[str, Tensor]) -> None:
+def test_every_value_is_finite(stock: dict[str, Tensor]) -> None:
     assert all(tensor.isfinite().all() for tensor in stock.values())
 
 

@@ -74,3 +74,13 @@ def test_a_real_pickle_is_read_whole(pickled: Path) -> None:
         if tensor.is_floating_point():
             value = (zlib.crc32(name.encode()) % 1000) / 1000
             assert torch.equal(tensor, torch.full_like(tensor, value)), name
+
+
+def test_a_real_pickle_becomes_a_model_of_the_zoo(pickled: Path) -> None:
+    from detrofit.weights.foreign import read_foreign
+
+    found = read_foreign(pickled)
+    assert found is not None and found.source == "Ultralytics RT-DETR" and found.model in ("rtdetr-l", "rtdetr-x")
+    assert found.class_names is not None and len(found.class_names) == found.num_classes
+    assert "AGPL" in found.licence
+    assert {tensor.dtype for tensor in found.state.values()} == {torch.float32, torch.int64}

@@ -1,4 +1,4 @@
-"""Parameters of universal inverted bottlenecks: of each form by itself, and of ResNet stages with them in each place."""
+"""Parameters of universal inverted bottlenecks: of each form by itself, and of ResNet stages with them in place."""
 
 from __future__ import annotations
 

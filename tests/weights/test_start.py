@@ -33,8 +33,8 @@ def test_class_rows_are_taken_over_by_name(trained):
     file, source = trained
     model = nano(3)
     fresh = model.state_dict()["decoder.score_head.layer0.weight"].clone()
-    pretrained, line = load_start_weights(model, str(file), ("dog", "bird", "cat"))
-    assert pretrained == "model" and "trained.safetensors" in line
+    start = load_start_weights(model, str(file), ("dog", "bird", "cat"))
+    assert start.pretrained == "model" and "trained.safetensors" in start.line
     given, taken = (m.state_dict()["decoder.score_head.layer0.weight"] for m in (source, model))
     assert torch.equal(taken[0], given[1]) and torch.equal(taken[2], given[0])
     assert torch.equal(taken[1], fresh[1]), "a class that the source does not know stays fresh"
@@ -44,8 +44,8 @@ def test_class_rows_are_taken_over_by_name(trained):
 def test_what_a_swap_left_in_place_is_kept(trained):
     file, source = trained
     model = nano(2, {"backbone.stage4.block": "extradw"})
-    _, line = load_start_weights(model, str(file), ("cat", "dog"))
-    assert "fresh: backbone.stage4" in line
+    start = load_start_weights(model, str(file), ("cat", "dog"))
+    assert "fresh: backbone.stage4" in start.line
     assert torch.equal(model.decoder.query_position.layers[0].weight, source.decoder.query_position.layers[0].weight)
 
 
@@ -62,7 +62,7 @@ def test_a_timm_backbone_takes_the_weights_of_the_whole_timm_model(tmp_path, nam
     file = tmp_path / "timm.safetensors"
     safetensors.torch.save_file(whole.state_dict(), file)
     model = nano(2, {"backbone": f"timm:{name}"})
-    assert load_start_weights(model, str(file), ("a", "b"))[0] == "backbone"
+    assert load_start_weights(model, str(file), ("a", "b")).pretrained == "backbone"
     image = torch.rand(1, 3, 64, 64)
     own = model.backbone.eval()(image)[0]
     reference = timm.create_model(name, features_only=True, out_indices=model.backbone.timm_arguments["out_indices"])

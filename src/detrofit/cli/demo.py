@@ -10,7 +10,7 @@ import typer
 
 def demo(
     out: Annotated[Path, typer.Option(help="The new folder for data, runs and tables.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Seed of the drawn data and of both trainings.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the drawn data and of both trainings.")] = 0,
 ) -> None:
     """Draw a small data set, train the nano model stock and with ExtraDW, and compare them: a few minutes."""
     from rich.table import Table

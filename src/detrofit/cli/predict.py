@@ -28,20 +28,26 @@ def predict(
     from rich.table import Table
 
     from detrofit.cli.console import table_console
-    from detrofit.files import write_file
+    from detrofit.errors import DetrofitError
+    from detrofit.files import atomic_write, write_file
     from detrofit.pictures import decode_picture
     from detrofit.runtime.detector import Detector
     from detrofit.runtime.sources import find_pictures
 
     detector = Detector(file, threshold=threshold, device=None if device == "auto" else device, plugins=plugin)
     pictures = find_pictures(list(sources))
+    stems = [Path(picture.name).stem for picture in pictures]
+    numbered = [f"{number:05d}_{stem}" for number, stem in enumerate(stems, start=1)] if len(stems) > 1 else stems
+    targets = [out / f"{stem}.jpg" for stem in numbered]
+    for source in {Path(picture.name).resolve() for picture in pictures} & {target.resolve() for target in targets}:
+        raise DetrofitError(f"the annotated picture would take the place of {source}; name another folder with --out")
     images, annotations = [], []
     table = Table("picture", "objects", "best")
     results = detector.predict(list(sources), batch)
-    for number, (picture, found) in enumerate(zip(pictures, track(results, "predicting", len(pictures))), start=1):
-        name = f"{number:05d}_{Path(picture.name).stem}.jpg" if len(pictures) > 1 else f"{Path(picture.name).stem}.jpg"
-        out.mkdir(parents=True, exist_ok=True)
-        found.plot(decode_picture(picture.content)).save(out / name)
+    shown = track(results, "predicting", len(pictures))
+    for number, (picture, target, found) in enumerate(zip(pictures, targets, shown), start=1):
+        with atomic_write(target) as temporary:
+            found.plot(decode_picture(picture.content)).save(temporary, "JPEG")
         images.append({"id": number, "file_name": picture.name, "height": found.size[0], "width": found.size[1]})
         annotations += found.to_coco(number, detector.category_ids)
         best = f"{found.names[0]} {found.scores[0]:.2f}" if len(found) else "-"

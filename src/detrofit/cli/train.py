@@ -20,7 +20,13 @@ def train(
     batch: Annotated[int | None, typer.Option(help="Pictures of a step.")] = None,
     imgsz: Annotated[str | None, typer.Option(help="Input size: one number, or HEIGHT,WIDTH.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    weights: Annotated[str | None, typer.Option(help="A model file, a timm backbone's weights, or 'imagenet'.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="A model file, another program's checkpoint, a timm backbone's weights, or 'imagenet'."),
+    ] = None,
+    require: Annotated[
+        list[str], typer.Option(help="Fail unless all under this address comes from the weights; repeatable.")
+    ] = [],  # noqa: B006
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that load pictures.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random stream.")] = None,
@@ -29,15 +35,20 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="Go on with this run folder; takes no other option.")] = None,
 ) -> None:
     """Train a model, stock or with swapped parts, on your own data."""
+    from detrofit.errors import DetrofitError
     from detrofit.training import loop
 
-    if resume is not None:
-        result = loop.resume(resume)
+    options: dict[str, Any] = {"data": data, "imgsz": imgsz and parse_image_size(imgsz), "weights": weights}
+    options |= {"device": device, "workers": workers, "seed": seed, "name": name, "plugins": plugin or None}
+    options["require"] = require or None
+    options |= {"train.epochs": epochs, "train.batch": batch, "train.lr": lr}
+    options = {key: value for key, value in options.items() if value is not None}
+    if resume is None:
+        result = loop.train(_experiment(model, config, swap, options, set_))
+    elif model or config or swap or set_ or options:
+        raise DetrofitError(f"--resume takes no other option: {resume} goes on with the settings it began with")
     else:
-        top: dict[str, Any] = {"data": data, "imgsz": imgsz and parse_image_size(imgsz), "weights": weights}
-        top |= {"device": device, "workers": workers, "seed": seed, "name": name, "plugins": plugin or None}
-        training = {"train.epochs": epochs, "train.batch": batch, "train.lr": lr}
-        result = loop.train(_experiment(model, config, swap, {**top, **training}, set_))
+        result = loop.resume(resume)
     print(f"best validation AP {result.best:.4f}; model files in {result.folder}")
 
 
@@ -50,7 +61,6 @@ def _experiment(
     values = read_yaml(config) if config else {}
     if model is not None:
         values = merge_dotted(values, {"model.name": model})
-    values = merge_dotted(values, {key: value for key, value in options.items() if value is not None})
-    if swaps:
-        values["retrofit"] = {**values.get("retrofit", {}), **parse_swaps(swaps)}
+    values = merge_dotted(values, options)
+    values = merge_dotted(values, {f"retrofit.{slot}": choice for slot, choice in parse_swaps(swaps).items()})
     return load_experiment(merge_dotted(values, parse_assignments(settings, "--set")))

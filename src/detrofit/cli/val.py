@@ -15,8 +15,8 @@ def val(
     data: Data,
     split: Annotated[str, typer.Option(help="The split to score.")] = "test",
     imgsz: Annotated[str | None, typer.Option(help="Input size; default: the one it was trained at.")] = None,
-    batch: Annotated[int, typer.Option(help="Pictures at a time.")] = 8,
-    workers: Annotated[int | None, typer.Option(help="Processes that load pictures.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 8,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that load pictures.")] = None,
     device: Device = "auto",
     out: Annotated[
         Path | None, typer.Option(help="Folder for tables and plots; default: val-SPLIT beside the file.")

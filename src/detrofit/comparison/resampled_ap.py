@@ -11,8 +11,12 @@ import numpy as np
 from detrofit.comparison.size_matching import FOUND, UNMATCHED, ClassMatches
 from detrofit.evaluation.coco import IOU_THRESHOLDS, RECALL_POINTS, SIZES
 
-CHUNK = 128  # resamples at a time: the running sums of a class then stay in the processor's cache
+MOST_IN_CHUNK = 1024  # resamples at a time; rows shorter than some hundred would cost more calls than sums
+BLOCK = 16  # matches at a time, so that what is computed from them stays in the processor's cache
+CHUNK_ELEMENTS = 2**25  # weights of a class's detections in memory at a time
 _AT_50, _AT_75, _ALL_SIZES = 0, 5, 0
+# COCO's recall points that are, as floats, above the hundredth that they stand for: reaching it does not reach them.
+_ABOVE_HUNDREDTH = np.flatnonzero(np.arange(len(RECALL_POINTS)) / 100 < RECALL_POINTS)
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,9 @@ def resampled_ap(matches: Sequence[ClassMatches], weights: np.ndarray, threads: 
     values = np.full((len(weights), 4, len(IOU_THRESHOLDS), len(matches)), np.nan)
 
     def fill(label: int) -> None:
-        for start in range(0, len(weights), CHUNK):
-            _fill_class(matches[label], counts[:, start : start + CHUNK], values[start : start + CHUNK, ..., label])
+        chunk = min(MOST_IN_CHUNK, max(1, CHUNK_ELEMENTS // max(1, len(matches[label].image))))
+        for start in range(0, len(weights), chunk):
+            _fill_class(matches[label], counts[:, start : start + chunk], values[start : start + chunk, ..., label])
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(fill, range(len(matches))))
@@ -70,37 +75,66 @@ def _fill_class(matches: ClassMatches, counts: np.ndarray, values: np.ndarray) -
             continue
         objects = counts[images].sum(axis=0)
         in_range = matches.in_range[size]
-        running = np.cumsum(weights if in_range.all() else weights * in_range[:, None], axis=0, dtype=np.int32)
+        running = _running_sums(weights[in_range])
+        before = np.cumsum(in_range)
         for threshold, outcome in enumerate(matches.outcome[size]):
             events = np.flatnonzero(outcome != UNMATCHED)
             values[:, size, threshold] = _average_precision(
-                weights[events], outcome[events] == FOUND, running[events], in_range[events], objects
+                weights, running, before, events, outcome[events] == FOUND, in_range[events], objects
             )
 
 
 def _average_precision(
-    weights: np.ndarray, found: np.ndarray, running: np.ndarray, in_range: np.ndarray, objects: np.ndarray
+    weights: np.ndarray,
+    running: np.ndarray,
+    before: np.ndarray,
+    events: np.ndarray,
+    found: np.ndarray,
+    in_range: np.ndarray,
+    objects: np.ndarray,
 ) -> np.ndarray:
-    """AP `[R]` from the E matched detections alone, best first.
+    """AP `[R]` from the E matched detections alone (`events`, best first, with their `found` and `in_range`).
 
     Interpolated precision is attained where an object is found, so that false detections matter only through how many
-    lie before each match: `running` `[E, R]`, all detections of the size up to there, less the matched among them.
+    lie before each match: all detections of the size up to there, `running[before]`, less the matched among them.
     """
-    if not len(weights):
-        return np.where(objects > 0, 0.0, np.nan)
-    hits = np.cumsum(weights if found.all() else weights * found[:, None], axis=0, dtype=np.int32)
-    matched = hits if (found & in_range).all() else np.cumsum(weights * in_range[:, None], axis=0, dtype=np.int32)
-    precision = hits / np.maximum(hits + (running - matched), 1)
-    np.maximum.accumulate(precision[::-1], axis=0, out=precision[::-1])
-    reached = _recall_points_reached(hits / np.maximum(objects, 1))
-    total = precision[0] * (reached[0] + 1) + np.einsum("er,er->r", precision[1:], np.diff(reached, axis=0))
+    shape = (len(events), weights.shape[1])
+    precision, steps = np.empty(shape), np.empty(shape, np.float32)
+    hits = matched = np.zeros((1, shape[1]), np.int32)
+    reached = np.full((1, shape[1]), -1.0)
+    for start in range(0, len(events), BLOCK):
+        block = slice(start, start + BLOCK)
+        own = weights[events[block]]
+        hits = _running_sums(own * found[block, None], hits[-1])
+        matched = _running_sums(own * in_range[block, None], matched[-1])
+        counted = hits[1:] + running[before[events[block]]] - matched[1:]
+        precision[block] = hits[1:] / np.maximum(counted, 1)
+        reached = np.concatenate([reached[-1:], _recall_points_reached(hits[1:], objects)])
+        steps[block] = reached[1:] - reached[:-1]
+    best, total = np.zeros(shape[1]), np.zeros(shape[1])
+    for row in range(len(events) - 1, -1, -1):
+        np.maximum(best, precision[row], out=best)
+        total += best * steps[row]
     return np.where(objects > 0, total / len(RECALL_POINTS), np.nan)
 
 
-def _recall_points_reached(recall: np.ndarray) -> np.ndarray:
-    """The position of the last of COCO's recall points that each recall reaches, compared as COCO compares them."""
-    position = (recall * (len(RECALL_POINTS) - 1) + 1e-9).astype(np.intp)
-    return position - (RECALL_POINTS[position] > recall)
+def _running_sums(rows: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
+    """int32 `[n + 1, R]`: `first` (or 0) and the sum up to each row, faster than cumsum along the first axis."""
+    sums = np.empty((len(rows) + 1, rows.shape[1]), np.int32)
+    sums[0] = 0 if first is None else first
+    for position, row in enumerate(rows):
+        np.add(sums[position], row, out=sums[position + 1])
+    return sums
+
+
+def _recall_points_reached(hits: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """float64 `[E, R]`: the position of the last of COCO's recall points that each recall reaches, compared as COCO
+    compares them."""
+    objects = np.maximum(objects, 1)
+    reached = np.floor(hits * (100 / objects) + 1e-9)
+    delicate = (objects[:, None] * _ABOVE_HUNDREDTH % 100 == 0).any(axis=1)
+    reached[:, delicate] -= RECALL_POINTS[reached[:, delicate].astype(np.intp)] > hits[:, delicate] / objects[delicate]
+    return reached
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ValidationError
 
 from detrofit.config.schema import Experiment
 from detrofit.errors import DetrofitError, nearest
+from detrofit.model.frame import Frame
+
+_BY_ADDRESS = ("retrofit", "lr_by_slot")  # settings whose own keys are addresses, dots and all
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -41,7 +44,11 @@ def parse_assignments(assignments: Iterable[str], option: str) -> dict[str, Any]
 
 
 def merge_dotted(base: Mapping[str, Any], dotted: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with values under dotted keys (`train.lr`) laid over it; `base` stays as it is."""
+    """`base` with values under dotted keys (`train.lr`) laid over it; `base` stays as it is.
+
+    A value goes behind what is there, since of two addresses for one slot the last counts. Raises DetrofitError
+    where a key leads into a value that is no mapping.
+    """
     result = dict(base)
     for key, value in dotted.items():
         head, dot, rest = key.partition(".")
@@ -51,24 +58,38 @@ def merge_dotted(base: Mapping[str, Any], dotted: Mapping[str, Any]) -> dict[str
         inner = result.get(head)
         if head == "model" and isinstance(inner, str):
             inner = {"name": inner}
-        result[head] = merge_dotted(inner if isinstance(inner, Mapping) else {}, {rest: value})
+        if not isinstance(inner, (Mapping, type(None))):
+            raise DetrofitError(f"setting '{head}' = {inner!r} must be a mapping, or '{key}' has no place")
+        inner = dict(inner or {})
+        if head in _BY_ADDRESS:
+            inner.pop(rest, None)
+            result[head] = {**inner, rest: value}
+        else:
+            result[head] = merge_dotted(inner, {rest: value})
     return result
 
 
 def load_experiment(values: Mapping[str, Any]) -> Experiment:
     """A checked experiment; DetrofitError with the key, the reason and, for an unknown key, the nearest valid one."""
     try:
-        return Experiment(**values)
+        return Experiment.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(piece) for piece in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise DetrofitError(
-                f"there is no setting '{key}'{nearest(key, setting_keys())}; see docs/settings.md"
-            ) from None
+            raise DetrofitError(f"there is no setting '{key}'{_nearest_setting(key)}; see docs/settings.md") from None
         if first["type"] == "missing":
             raise DetrofitError(f"setting '{key}' is required") from None
+        if first["type"] == "model_type":
+            raise DetrofitError(f"setting '{key}' = {first['input']!r} must be a mapping of settings") from None
         raise DetrofitError(f"setting '{key}' = {first['input']!r}: {first['msg'].lower()}") from None
+
+
+def _nearest_setting(key: str) -> str:
+    """The hint for an unknown key: the setting of that very name in another section, or the nearest spelling."""
+    known = [*setting_keys(), *(f"model.{name}" for name in Frame.model_fields)]
+    elsewhere = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    return nearest(key, known) if not elsewhere else f"; did you mean '{elsewhere[0]}'?"
 
 
 def setting_keys(model: type[BaseModel] = Experiment, prefix: str = "") -> list[str]:

@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
 
 
 class Section(BaseModel):
     """Settings that belong together; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), validate_default=True)
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), validate_default=True, allow_inf_nan=False)
 
 
 class AugmentSettings(Section):
@@ -60,7 +61,7 @@ class TrainSettings(Section):
         {}, description="factor of the learning rate for all that lies under an address, e.g. {backbone.stage4: 1.0}"
     )
     weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="AdamW's; norms and biases have none")
-    betas: tuple[Probability, Probability] = Field((0.9, 0.999), description="AdamW's momenta")
+    betas: tuple[Momentum, Momentum] = Field((0.9, 0.999), description="AdamW's momenta")
     warmup_steps: Annotated[int, Field(ge=0)] | None = Field(
         None, description="steps of linear warm-up; default: a twentieth of all, at most 2,000"
     )
@@ -69,7 +70,7 @@ class TrainSettings(Section):
     )
     final_lr: Probability = Field(0.01, description="learning rate at the end as a share of the peak (cosine)")
     clip: Annotated[float, Field(gt=0)] = Field(0.1, description="largest norm of a gradient")
-    ema_decay: Probability = Field(
+    ema_decay: Momentum = Field(
         0.9999, description="of the averaged weights; shortened where training has too few steps for it"
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
@@ -106,14 +107,19 @@ class Experiment(Section):
     imgsz: tuple[Side, Side] = Field(
         (640, 640), description="height and width of the network's input; one number for both"
     )
-    weights: str | None = Field(None, description="a model file to start from, or a file of timm backbone weights")
+    weights: str | None = Field(
+        None, description="what to start from: a model file, another program's checkpoint, weights of a timm backbone"
+    )
+    require: list[str] = Field([], description="addresses that must be taken over from `weights` whole")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="of every random stream")
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto takes the best there is")
     workers: Annotated[int, Field(ge=0)] | None = Field(
         None, description="processes that load pictures; default: one a core, at most 8"
     )
     runs: Path = Field(Path("runs"), description="folder of run folders")
-    name: str | None = Field(None, description="name of the run folder; default: the model and a number")
+    name: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="name of the run folder; default: the model and a number"
+    )
     train: TrainSettings = Field(TrainSettings(), description="the training loop")
     augment: AugmentSettings = Field(AugmentSettings(), description="changes of training pictures")
 

@@ -25,7 +25,7 @@ def count_flops(model: nn.Module, image_size: tuple[int, int]) -> int:
     Counted by torch's dispatcher-level counter on meta tensors: two for each multiply-add of convolutions and matrix
     products, attention by its two matrix products. Norms, activations, sums, sampling and softmax count as none.
     """
-    return _flops_by_module(model, image_size)[""]
+    return flops_by_module(model, image_size)[""]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def slot_costs(model: nn.Module, filled: Iterable[Filled], image_size: tuple[int
     places = list(filled)
     hooks = [place.module.register_forward_hook(_keep_shapes(shapes)) for place in places]
     try:
-        flops = _flops_by_module(model, image_size)
+        flops = flops_by_module(model, image_size)
     finally:
         for hook in hooks:
             hook.remove()
@@ -74,7 +74,7 @@ def _shape(value: Any) -> Any:
     return tuple(_shape(item) for item in value) if isinstance(value, (list, tuple)) else None
 
 
-def _flops_by_module(model: nn.Module, image_size: tuple[int, int]) -> dict[str, int]:
+def flops_by_module(model: nn.Module, image_size: tuple[int, int]) -> dict[str, int]:
     """Operations under each module's qualified name; the whole under the empty name."""
     was_training = model.training
     model.eval()

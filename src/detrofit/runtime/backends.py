@@ -45,6 +45,8 @@ class Backend(Protocol):
 # Dotted names, so that the runtime depends on no other room.
 BACKENDS = {
     ".safetensors": "detrofit.weights.torch_backend:TorchBackend",
+    ".onnx": "detrofit.runtime.onnx_backend:OnnxBackend",
+    ".xml": "detrofit.runtime.openvino_backend:OpenVinoBackend",
 }
 
 

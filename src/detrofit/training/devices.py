@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from detrofit.errors import DetrofitError
 from detrofit.training.precision import choose_precision
 
 Model = TypeVar("Model", bound=nn.Module)
+Value = TypeVar("Value")
 _ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -26,10 +28,9 @@ class Devices:
         chosen = _chosen_device(device)
         # accelerate keeps one state a process, and several trainings may run in one, each as it was asked for.
         AcceleratorState._reset_state(reset_partial_state=True)
-        if chosen.index is not None:
-            os.environ["ACCELERATE_TORCH_DEVICE"] = str(chosen)
         self.precision = choose_precision(precision, chosen)
-        self.accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision=_ACCELERATE_NAMES[self.precision])
+        with _one_device_of_many(chosen):
+            self.accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision=_ACCELERATE_NAMES[self.precision])
         self.device = self.accelerator.device
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.rank, self.world_size = self.accelerator.process_index, self.accelerator.num_processes
@@ -61,12 +62,36 @@ class Devices:
         """The context for a batch of an update: gradients are exchanged with the last one only."""
         return nullcontext() if last or self.world_size == 1 else self.accelerator.no_sync(network)
 
+    def from_main(self, make: Callable[[], Value]) -> Value:
+        """What `make` returns on the main process, given to all of them."""
+        values: list[Any] = [make() if self.is_main else None]
+        return broadcast_object_list(values)[0]
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give the main process's buffers to all: each gathers norm statistics from its own pictures."""
+        if self.world_size > 1:
+            for buffer in model.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
     def sum_and_max(self, *values: float) -> list[tuple[float, float]]:
         """Each number summed over the processes, and its maximum."""
         if self.world_size == 1:
             return [(value, value) for value in values]
         gathered = self.accelerator.gather(torch.tensor([values], dtype=torch.float64, device=self.device))
         return [(float(column.sum()), float(column.max())) for column in gathered.T]
+
+
+@contextmanager
+def _one_device_of_many(device: torch.device) -> Iterator[None]:
+    """Tells accelerate, which takes the first device of a kind, the number that was asked for."""
+    if device.index is None:
+        yield
+        return
+    os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
+    try:
+        yield
+    finally:
+        del os.environ["ACCELERATE_TORCH_DEVICE"]
 
 
 def _chosen_device(device: str) -> torch.device:

@@ -40,6 +40,7 @@ class Keeper:
 
     def validate(self, progress: Progress) -> Evaluation:
         """Score the validation split, record it, and keep the model file if it is the best so far."""
+        self.devices.share_buffers(self.average)
         evaluation, predictions = validate(
             self.average,
             self.material.val,
@@ -56,19 +57,21 @@ class Keeper:
         self.run.record(row)
         if evaluation.summary["AP"] > progress.best:
             progress.best = evaluation.summary["AP"]
-            self._save_model(BEST, progress, evaluation)
+            self._save_model(BEST, progress, progress.epoch + 1, evaluation)
             self._save_pictures(predictions, evaluation)
         return evaluation
 
     def save(self, progress: Progress) -> None:
         """Keep the newest model file and the state to resume from."""
-        self._save_model(LAST, progress)
+        self._save_model(LAST, progress, progress.epoch)
         if self.run.writes:
             tensors: dict[str, Any] = {
                 "model": self.model.state_dict(),
                 "average": self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
             }
+            if self.devices.accelerator.scaler is not None:
+                tensors["scaler"] = self.devices.accelerator.scaler.state_dict()
             save_state(self.run.path, progress, tensors)
 
     def _save_pictures(self, predictions: Predictions, evaluation: Evaluation) -> None:
@@ -78,7 +81,7 @@ class Keeper:
             threshold = evaluation.operating_point.threshold
             save_picture_grid(index, predictions, shown, self.run.path / "pictures.jpg", threshold)
 
-    def _save_model(self, name: str, progress: Progress, evaluation: Evaluation | None = None) -> None:
+    def _save_model(self, name: str, progress: Progress, epochs: int, evaluation: Evaluation | None = None) -> None:
         if not self.run.writes:
             return
         summary = evaluation.summary if evaluation else {}
@@ -93,7 +96,7 @@ class Keeper:
                 "data": self.experiment.data.name,
                 "seed": self.experiment.seed,
                 "steps": progress.step,
-                "epochs": progress.epoch + 1,
+                "epochs": epochs,
                 **{f"val_{key}": summary[key] for key in ("AP", "AP50") if key in summary},
             },
         )

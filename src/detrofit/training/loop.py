@@ -11,6 +11,7 @@ from detrofit.config.schema import AugmentSettings, Experiment
 from detrofit.data.index import DetectionIndex
 from detrofit.data.loader import Batch, TrainingLoader
 from detrofit.data.transforms import Augmentation, multiscale_sizes
+from detrofit.errors import DetrofitError
 from detrofit.evaluation.evaluate import Evaluation
 from detrofit.training.devices import Devices
 from detrofit.training.ema import ModelAverage
@@ -18,10 +19,10 @@ from detrofit.training.finite import FiniteGuard
 from detrofit.training.keeper import Keeper
 from detrofit.training.optimizer import freeze, freeze_norms, make_optimizer, set_learning_rate
 from detrofit.training.plan import Plan, make_plan
-from detrofit.training.prepare import make_model, open_material, set_training_mode
+from detrofit.training.prepare import check_model, make_model, open_material, set_training_mode
 from detrofit.training.reporter import Reporter
-from detrofit.training.run_folder import RunFolder, read_config
-from detrofit.training.state import Progress, load_state
+from detrofit.training.run_folder import RunFolder, new_run_path, read_config
+from detrofit.training.state import Progress, load_state, restore
 from detrofit.training.step import Stepper
 from detrofit.training.workers import default_workers
 
@@ -46,29 +47,33 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
     """
     settings = experiment.train
     devices = Devices(experiment.device, settings.precision, settings.channels_last)
+    check_model(experiment)
     material = open_material(experiment)
     progress, saved = (Progress(), None) if resume_from is None else load_state(resume_from)
-    model, line = make_model(experiment, material.train.class_names, progress, resumed=saved is not None)
+    model, line, taken = make_model(experiment, material.train.class_names, progress, resumed=saved is not None)
     freeze(model, settings.freeze)
     frozen_norms = freeze_norms(model, [*settings.frozen_norms, *settings.freeze])
     model = devices.place(model)
 
     loader = _loader(experiment, material.train, devices)
     plan = make_plan(experiment, -(-loader.steps_per_epoch // settings.accumulate), pretrained=progress.pretrained)
+    if progress.steps_per_epoch not in (0, plan.steps_per_epoch):
+        raise DetrofitError(f"{experiment.data} has another number of pictures than when {resume_from} began")
+    progress.steps_per_epoch = plan.steps_per_epoch
     optimizer = make_optimizer(model, settings, plan)
     average = ModelAverage(model, plan.ema_decay, plan.ema_ramp)
     if resume_from is None or saved is None:
-        run = RunFolder.create(experiment, devices.is_main)
+        run = RunFolder(devices.from_main(lambda: new_run_path(experiment)), devices.is_main)
         run.write_config(experiment)
+        run.write_transfer(taken)
     else:
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        average.model.load_state_dict(saved["average"])
+        restore(resume_from, saved, {"model": model, "optimizer": optimizer, "average": average.model})
+        if devices.accelerator.scaler is not None:
+            restore(resume_from, saved, {"scaler": devices.accelerator.scaler})
         run = RunFolder.reopen(resume_from, progress.epoch, devices.is_main)
 
     network, optimizer = devices.accelerator.prepare(model, optimizer)
-    guard = FiniteGuard(model, run.path)
-    guard.in_a_row = progress.bad_in_a_row
+    guard = FiniteGuard(model, run.path, progress.bad_in_a_row)
     sizes = multiscale_sizes(experiment.imgsz, experiment.augment.multiscale) if experiment.augment.multiscale else []
     stepper = Stepper(model, network, optimizer, devices, guard, experiment.seed, settings.clip, sizes)
     keeper = Keeper(experiment, run, model, average.model, optimizer, devices, material)
@@ -86,10 +91,11 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
             for group in _grouped(batches, settings.accumulate):
                 set_learning_rate(optimizer, plan.lr_factor(progress.step))
                 losses = stepper.update(group, progress.step, several_sizes=strong and bool(sizes))
-                average.update(model, progress.step)
+                if losses is not None:
+                    average.update(model, progress.step)
                 _advance(progress, losses, guard)
                 reporter.step(epoch, plan.epochs, progress.sums.get("loss", 0.0) / max(1, progress.steps_summed))
-                if progress.step % settings.save_every == 0:
+                if progress.step % settings.save_every == 0 and not guard.in_a_row:
                     keeper.save(progress)
             if (epoch + 1) % settings.val_every == 0 or epoch + 1 == plan.epochs:
                 evaluation = keeper.validate(progress)

@@ -11,8 +11,6 @@ from detrofit.config.schema import TrainSettings
 from detrofit.errors import DetrofitError, nearest
 from detrofit.training.plan import Plan
 
-_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
-
 
 def make_optimizer(model: nn.Module, settings: TrainSettings, plan: Plan) -> torch.optim.AdamW:
     """AdamW with the published groups: norms and biases without decay, the backbone at a rate of its own.
@@ -21,12 +19,13 @@ def make_optimizer(model: nn.Module, settings: TrainSettings, plan: Plan) -> tor
     """
     factors = {"backbone": plan.backbone_lr_factor, **settings.lr_by_slot}
     _check_addresses(model, settings.lr_by_slot, "train.lr_by_slot")
-    undecayed = _undecayed(model)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            decay = 0.0 if name in undecayed else settings.weight_decay
+            decay = 0.0 if parameter.ndim <= 1 else settings.weight_decay  # norms, biases, scales
             groups.setdefault((_factor(name, factors), decay), []).append(parameter)
+    if not groups:
+        raise DetrofitError("train.freeze leaves nothing to train; leave a part out of it")
     return torch.optim.AdamW(
         [
             {"params": parameters, "weight_decay": decay, "lr": plan.lr * factor, "peak_lr": plan.lr * factor}
@@ -64,17 +63,6 @@ def freeze_norms(model: nn.Module, addresses: Iterable[str]) -> list[nn.Module]:
     for norm in frozen:
         norm.requires_grad_(False)
     return frozen
-
-
-def _undecayed(model: nn.Module) -> set[str]:
-    """Names of parameters without weight decay: those of norms, and everything with one dimension (biases, scales)."""
-    of_norms = {
-        f"{name}.{leaf}"
-        for name, module in model.named_modules()
-        if isinstance(module, _NORMS)
-        for leaf, _ in module.named_parameters(recurse=False)
-    }
-    return of_norms | {name for name, parameter in model.named_parameters() if parameter.ndim <= 1}
 
 
 def _factor(name: str, factors: Mapping[str, float]) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import nn
 
 from detrofit.config.models import frame_and_choices
@@ -11,11 +13,14 @@ from detrofit.config.schema import Experiment
 from detrofit.data.index import DetectionIndex
 from detrofit.data.open import Dataset, open_dataset
 from detrofit.errors import DetrofitError
-from detrofit.model.build import build_model
+from detrofit.model.build import assemble, build_model
 from detrofit.model.detector import RTDETR
+from detrofit.model.frame import Frame
 from detrofit.parts.registry import load_plugins
+from detrofit.parts.retrofit import PartChoice
 from detrofit.training.state import Progress
 from detrofit.weights.start import load_start_weights
+from detrofit.weights.transfer_report import transfer_json, transfer_lines
 
 
 @dataclass(frozen=True)
@@ -34,31 +39,46 @@ def open_material(experiment: Experiment) -> Material:
     for index in (material.train, material.val):
         if len(index) == 0:
             raise DetrofitError(f"the split '{index.split}' of {experiment.data} has no pictures")
-    if len(material.train.labels) == 0:
-        raise DetrofitError(f"the split 'train' of {experiment.data} has no boxes; `detrofit data check` tells why")
+        if index.crowd.all():
+            raise DetrofitError(
+                f"the split '{index.split}' of {experiment.data} has no boxes; `detrofit data check` tells why"
+            )
     return material
+
+
+def check_model(experiment: Experiment) -> None:
+    """DetrofitError if the model cannot be built, known without memory or time for its weights."""
+    with torch.device("meta"):
+        assemble(*_choices(experiment), num_classes=1)
 
 
 def make_model(
     experiment: Experiment, class_names: tuple[str, ...], progress: Progress, resumed: bool
-) -> tuple[RTDETR, str]:
-    """The model with its starting weights, and a line about them for people; `progress` notes what is pretrained.
+) -> tuple[RTDETR, str, dict[str, Any] | None]:
+    """The model with its starting weights, a line about them for people, and what was taken over of given ones.
+
+    `progress` notes what is pretrained.
 
     A resumed training needs no starting weights: its state has all weights.
     """
-    load_plugins(experiment.plugins)
-    frame, stock, retrofit = frame_and_choices(experiment.model.name, experiment.retrofit, experiment.model.frame)
-    model = build_model(frame, stock, retrofit, num_classes=len(class_names), seed=experiment.seed)
+    model = build_model(*_choices(experiment), num_classes=len(class_names), seed=experiment.seed)
     if resumed:
-        return model, f"resuming after {progress.step} steps"
+        return model, f"resuming after {progress.step} steps", None
     if experiment.weights is None:
         line = (
             "STARTING FROM RANDOM NUMBERS: on small data this usually costs many points of AP and many epochs; "
             "give pretrained weights with --weights"
         )
-        return model, line
-    progress.pretrained, line = load_start_weights(model, experiment.weights, class_names)
-    return model, line
+        return model, line, None
+    start = load_start_weights(model, experiment.weights, class_names, experiment.require)
+    progress.pretrained = start.pretrained
+    taken = transfer_json(model, start.report, experiment.imgsz, weights=experiment.weights, source=start.source)
+    return model, "\n".join([start.line, *transfer_lines(taken)]), taken
+
+
+def _choices(experiment: Experiment) -> tuple[Frame, dict[str, PartChoice], dict[str, PartChoice]]:
+    load_plugins(experiment.plugins)
+    return frame_and_choices(experiment.model.name, experiment.retrofit, experiment.model.frame)
 
 
 def set_training_mode(model: nn.Module, frozen_norms: list[nn.Module]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from detrofit.errors import DetrofitError
 from detrofit.evaluation.curves import plot_learning_curves, read_metrics
 from detrofit.files import write_file
 
-CONFIG, METRICS = "config.yaml", "metrics.jsonl"
+CONFIG, METRICS, TRANSFER = "config.yaml", "metrics.jsonl", "transfer.json"
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
@@ -28,18 +30,6 @@ class RunFolder:
         self._board: Any = None
 
     @classmethod
-    def create(cls, experiment: Experiment, writes: bool) -> RunFolder:
-        """A new folder under `experiment.runs`; DetrofitError if a folder of the given name has something in it."""
-        if experiment.name is not None:
-            path = experiment.runs / experiment.name
-            if writes and path.exists() and any(path.iterdir()):
-                raise DetrofitError(f"{path} exists already; choose another --name, or --resume {path}")
-        else:
-            numbers = (f"{experiment.model.name}-{number}" for number in range(1, 1_000_000))
-            path = next(path for name in numbers if not (path := experiment.runs / name).exists())
-        return cls(path, writes)
-
-    @classmethod
     def reopen(cls, path: Path, epochs_done: int, writes: bool) -> RunFolder:
         """The folder of a run to resume; records of later epochs than the last one done will be made again."""
         run = cls(path, writes)
@@ -48,7 +38,7 @@ class RunFolder:
                 unfinished.unlink()
         if writes and (path / METRICS).exists():
             kept = [row for row in read_metrics(path / METRICS) if row["epoch"] <= epochs_done]
-            write_file(path / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
+            write_file(path / METRICS, _as_lines(kept))
         return run
 
     def write_config(self, experiment: Experiment) -> None:
@@ -57,30 +47,46 @@ class RunFolder:
             content = experiment.model_dump(mode="json")
             write_file(self.path / CONFIG, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
+    def write_transfer(self, taken: Mapping[str, Any] | None) -> None:
+        """What was taken over of the weights that the run started from, where it did."""
+        if self.writes and taken is not None:
+            write_file(self.path / TRANSFER, json.dumps(taken, indent=1) + "\n")
+
     def record(self, row: dict[str, float]) -> None:
         """Add a row (with `step` and `epoch`) to the metrics, and redraw what is made of them."""
         if not self.writes:
             return
-        with (self.path / METRICS).open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        rows = read_metrics(self.path / METRICS)
+        metrics = self.path / METRICS
+        rows = [*(read_metrics(metrics) if metrics.exists() else []), row]
+        write_file(metrics, _as_lines(rows))
         write_file(self.path / "metrics.csv", _as_csv(rows))
         plot_learning_curves(rows, self.path / "curves.png")
         for name, value in row.items():
             if name not in ("step", "epoch"):
-                self._tensorboard().add_scalar(name, value, row["step"])
+                self._tensorboard(int(row["step"])).add_scalar(name, value, row["step"])
 
     def close(self) -> None:
         """Finish the TensorBoard file."""
         if self._board is not None:
             self._board.close()
 
-    def _tensorboard(self) -> Any:
+    def _tensorboard(self, first_step: int) -> Any:
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(self.path / "tensorboard")
+            self._board = SummaryWriter(self.path / "tensorboard", purge_step=first_step)
         return self._board
+
+
+def new_run_path(experiment: Experiment) -> Path:
+    """The folder of a new run under `experiment.runs`; DetrofitError if that of the given name holds a run already."""
+    if experiment.name is None:
+        numbers = (f"{experiment.model.name}-{number}" for number in itertools.count(1))
+        return next(path for name in numbers if not (path := experiment.runs / name).exists())
+    path = experiment.runs / experiment.name
+    if path.exists() and any(entry.name != CONFIG for entry in path.iterdir()):
+        raise DetrofitError(f"{path} exists already; choose another --name, or --resume {path}")
+    return path
 
 
 def read_config(path: Path) -> Experiment:
@@ -88,6 +94,10 @@ def read_config(path: Path) -> Experiment:
     if not (path / CONFIG).is_file():
         raise DetrofitError(f"{path} is no run folder: it has no {CONFIG}")
     return load_experiment(read_yaml(path / CONFIG))
+
+
+def _as_lines(rows: list[dict[str, float]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def _as_csv(rows: list[dict[str, float]]) -> str:

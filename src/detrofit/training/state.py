@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ class Progress:
     """Where a training stands: the next update is number `step`, in epoch `epoch` after `step_in_epoch` of its own.
 
     `sums` and `steps_summed` are the epoch's losses so far, `best` the best validation AP, `pretrained` what the
-    training started from, `threshold` the best score threshold at the last validation.
+    training started from, `threshold` the best score threshold at the last validation, `steps_per_epoch` that of
+    the data that it started with.
     """
 
     epoch: int = 0
@@ -33,6 +35,7 @@ class Progress:
     bad_in_a_row: int = 0
     pretrained: str = "nothing"
     threshold: float = 0.5
+    steps_per_epoch: int = 0
 
 
 def save_state(folder: Path, progress: Progress, tensors: dict[str, Any]) -> None:
@@ -52,4 +55,19 @@ def load_state(folder: Path) -> tuple[Progress, dict[str, Any]]:
     content = read_checkpoint(file)
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise DetrofitError(f"{file} is no state of this version of Detrofit; start anew with --name")
-    return Progress(**content.pop("progress")), content
+    try:
+        return Progress(**content.pop("progress")), content
+    except (KeyError, TypeError):
+        raise DetrofitError(f"{file} was written by another version of Detrofit; start anew with --name") from None
+
+
+def restore(folder: Path, content: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
+    """Give each of `parts` its state dict of that name; DetrofitError where the two do not fit."""
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(content[name])
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise DetrofitError(
+            f"the state in {folder} does not fit its configuration ({reason}); were parts or data changed since?"
+        ) from None

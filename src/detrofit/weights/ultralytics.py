@@ -21,6 +21,7 @@ from detrofit.weights.official_decoder import decoder_name
 EPS = 1e-3
 _OURS = 1e-5
 _STRIDES = (8, 16, 32)
+_PROJECTION = re.compile(r"^(input_proj\.\d+\.)([01])\.")
 _LAYER = re.compile(r"model\.(\d+)\.(.+)")
 
 _CONV = conv_and_norm("", "", norm="bn")
@@ -146,11 +147,14 @@ def _places(layers: list[_Layer]) -> Iterator[tuple[str, _Layer]]:
         yield place, (kind, entries)
 
 
+def _official_projection(match: re.Match[str]) -> str:
+    return f"{match.group(1)}{'conv' if match.group(2) == '0' else 'norm'}."
+
+
 def _our_name(kind: str, place: str, name: str) -> str:
     inside: str | None
     if kind == "decoder":
-        # Its embedding is a plain tensor of its name with `.weight`, as the official one.
-        inside = decoder_name(name, _STRIDES)
+        inside = decoder_name(_PROJECTION.sub(_official_projection, name), _STRIDES)
     else:
         inside = _INSIDE[kind].ours(name)
     if inside is None:

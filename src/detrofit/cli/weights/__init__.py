@@ -1,0 +1,1 @@
+"""Import, inspect and export weights, or write a model card."""

@@ -1,0 +1,151 @@
+"""From the records of runs to the results of a study: differences, intervals, verdicts, costs (docs/statistics.md)."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detrofit.comparison.jobs import Record, unpack_resamples
+from detrofit.comparison.splits import StudyData
+from detrofit.comparison.statistics import ALPHA, PairedDifference, paired_difference, reachable, verdicts
+from detrofit.comparison.study import BASE, Study
+from detrofit.version import __version__
+
+FORMAT = 1
+HEADLINE = "AP"
+POINTS = 100  # results are in AP points, of 100
+CORRECTED = ("variant", "external")  # kinds that Holm counts; a control is no claim
+_COSTS = ("parameters", "gflops", "file_bytes", "latency_ms", "seconds")
+
+Results = dict[str, Any]
+
+
+def study_results(study: Study, data: StudyData, records: Sequence[Record], name: str) -> Results:
+    """All that a report needs, plain JSON values; the schema is in docs/statistics.md."""
+    lines: list[dict[str, Any]] = [
+        {
+            "name": each.name,
+            "kind": each.kind,
+            "changes": each.changes,
+            "changed_settings": each.changed_settings,
+            "model": each.experiment.model.name,
+        }
+        for each in study.variants
+    ]
+    lines += [{"name": each, "kind": "external", "changes": {}} for each in study.settings.external]
+    settings = study.settings.model_dump(mode="json", exclude={"variants", "external"})
+    head = {
+        "format": FORMAT,
+        "detrofit": __version__,
+        "study": name,
+        "data": {"name": data.path.name, "digest": data.digest, "classes": list(data.class_names)},
+        "settings": {**settings, "alpha": ALPHA},
+        "notes": [*data.notes, *study.notes],
+        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+    }
+    return analyse({**head, "variants": lines, "runs": list(records)})
+
+
+def analyse(results: Mapping[str, Any]) -> Results:
+    """`results` with all that follows from its runs made anew: lines, comparisons, reach and total compute."""
+    runs = [run for run in results["runs"] if run["status"] == "done"]
+    variants = [_line(line, results["runs"]) for line in results["variants"]]
+    family = sum(line["kind"] in CORRECTED for line in variants)
+    seeds = len(results["settings"]["seeds"])
+    return {
+        **results,
+        "date": str(datetime.date.today()),
+        "reach": str(reachable(seeds, max(1, family), results["settings"]["alpha"])),
+        "variants": variants,
+        "comparisons": _comparisons(variants, runs, results["settings"]),
+        "total_hours": sum(run.get("seconds", 0.0) for run in results["runs"]) / 3600,
+    }
+
+
+def _line(line: Mapping[str, Any], runs: Sequence[Record]) -> dict[str, Any]:
+    """A variant with the means of its runs."""
+    own = [run for run in runs if run["variant"] == line["name"]]
+    done = [run for run in own if run["status"] == "done"]
+    scores = [POINTS * run["test"][HEADLINE] for run in done]
+    costs = {key: float(np.median(values)) for key in _COSTS if (values := [run[key] for run in done if key in run])}
+    kept = {key: line.get(key) for key in ("name", "kind", "changes", "changed_settings", "model")}
+    return kept | {
+        "done": len(done),
+        "failed": [{"seed": run["seed"], "error": run["error"]} for run in own if run["status"] == "failed"],
+        "AP_mean": float(np.mean(scores)) if scores else None,
+        "AP_sd": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
+        "costs": costs,
+    }
+
+
+def _comparisons(
+    variants: Sequence[Mapping[str, Any]], runs: Sequence[Record], settings: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    pairs = {line["name"]: _pairs(line, runs) for line in variants if line["name"] != BASE}
+    compared = [line for line in variants if pairs.get(line["name"])]
+    headline = {line["name"]: _difference(pairs[line["name"]], HEADLINE) for line in compared}
+    found: list[dict[str, Any]] = []
+    groups = [[line for line in compared if line["kind"] in CORRECTED]]
+    groups += [[line] for line in compared if line["kind"] not in CORRECTED]
+    for group in filter(None, groups):
+        judged = verdicts([headline[line["name"]] for line in group], settings["margin"], settings["alpha"])
+        for line, verdict in zip(group, judged, strict=True):
+            pair = pairs[line["name"]]
+            found.append(
+                {
+                    "name": line["name"],
+                    "kind": line["kind"],
+                    "seeds": [base["seed"] for base, _ in pair],
+                    "verdict": asdict(verdict) | {"interval": list(verdict.interval)},
+                    "metrics": {metric: _numbers(_difference(pair, metric)) for metric in _shared_metrics(pair)},
+                }
+            )
+    return found
+
+
+def _pairs(line: Mapping[str, Any], runs: Sequence[Record]) -> list[tuple[Record, Record]]:
+    """Runs of the base and of the variant with the same seed; an external tool's with the base's in order."""
+    base = sorted((run for run in runs if run["variant"] == BASE), key=lambda run: run["seed"])
+    own = sorted((run for run in runs if run["variant"] == line["name"]), key=lambda run: run["seed"])
+    if line["kind"] == "external":
+        return list(zip(base, own))
+    by_seed = {run["seed"]: run for run in own}
+    return [(run, by_seed[run["seed"]]) for run in base if run["seed"] in by_seed]
+
+
+def _shared_metrics(pairs: Sequence[tuple[Record, Record]]) -> list[str]:
+    return [name for name in pairs[0][0]["test"] if all(name in run["test"] for pair in pairs for run in pair)]
+
+
+def _difference(pairs: Sequence[tuple[Record, Record]], metric: str) -> PairedDifference:
+    differences = [POINTS * (own["test"][metric] - base["test"][metric]) for base, own in pairs]
+    resampled = np.stack(
+        [
+            unpack_resamples(own["resamples"][metric]) - unpack_resamples(base["resamples"][metric])
+            for base, own in pairs
+        ],
+        axis=1,
+    )
+    return paired_difference(differences, POINTS * resampled, pairs[0][0]["test_pictures"])
+
+
+def _numbers(difference: PairedDifference) -> dict[str, Any]:
+    """A difference with its 95 % interval, before any correction."""
+    return {
+        "difference": difference.mean,
+        "interval": list(difference.interval()),
+        "per_seed": list(difference.per_seed),
+        "sd_over_seeds": difference.seed_variance**0.5,
+        "sd_over_pictures": difference.image_variance**0.5,
+    }
+
+
+def results_name(folder: Path) -> str:
+    """What a study is called: its folder."""
+    return folder.absolute().name

@@ -1,0 +1,87 @@
+"""A whole study: data, jobs, other tools' predictions, results and reports."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from detrofit.comparison.analysis import Results, results_name, study_results
+from detrofit.comparison.jobs import Job, Record, known_records, study_jobs, write_record
+from detrofit.comparison.report import write_reports
+from detrofit.comparison.runner import Progress, run_jobs
+from detrofit.comparison.splits import StudyData, prepare_data
+from detrofit.comparison.statistics import Reach, reachable
+from detrofit.comparison.study import Study
+from detrofit.data.open import open_dataset
+from detrofit.errors import DetrofitError
+from detrofit.evaluation.predictions import Predictions
+from detrofit.version import __version__
+
+
+@dataclass(frozen=True)
+class PlannedStudy:
+    """A study in its folder: its data and jobs, and which of these are done already."""
+
+    study: Study
+    folder: Path
+    data: StudyData
+    jobs: list[Job]
+    done: frozenset[str]  # identities
+
+    @property
+    def reach(self) -> Reach:
+        """What its seeds can show."""
+        settings = self.study.settings
+        return reachable(len(settings.seeds), max(1, len(settings.variants) + len(settings.external)))
+
+
+def plan_study(study: Study, folder: Path) -> PlannedStudy:
+    """The jobs of a study, none of them started; DetrofitError for anything wrong with data, folder or predictions."""
+    settings, base = study.settings, study.base.experiment
+    data = prepare_data(base.data, base.train.val_split, settings.test_split, folder)
+    for files in settings.external.values():
+        for file in files:
+            Predictions.read(file, open_dataset(data.path).split(data.test_split))
+    jobs = study_jobs(study, data, folder)
+    known = known_records(folder)
+    done = {job.identity for job in jobs if known.get(job.identity, {}).get("status") == "done"}
+    return PlannedStudy(study, folder, data, jobs, frozenset(done))
+
+
+def run_study(
+    planned: PlannedStudy, at_once: int = 1, show: Callable[[Progress], None] = lambda progress: None
+) -> Results:
+    """Run what is not done, score other tools' predictions, and write results and reports into the folder.
+
+    Raises DetrofitError if no run of the base succeeded; all that was done stays.
+    """
+    records = run_jobs(planned.jobs, planned.folder, at_once, show)
+    records += external_records(planned)
+    results = study_results(planned.study, planned.data, records, results_name(planned.folder))
+    write_reports([results], planned.folder)
+    if not results["variants"][0]["done"]:
+        first = results["variants"][0]["failed"][0]["error"]
+        raise DetrofitError(f"no run of the base succeeded, so that nothing can be compared: {first}")
+    return results
+
+
+def external_records(planned: PlannedStudy) -> list[Record]:
+    """A record for each file of predictions that another tool made."""
+    from detrofit.comparison.worker import score_record
+
+    index = open_dataset(planned.data.path).split(planned.data.test_split)
+    known = known_records(planned.folder)
+    records = []
+    for name, files in planned.study.settings.external.items():
+        for seed, file in enumerate(files):
+            content = f"{planned.data.digest} {planned.study.settings.resamples}".encode() + file.read_bytes()
+            identity = hashlib.sha256(content).hexdigest()
+            if identity not in known:
+                scores = score_record(index, Predictions.read(file, index), planned.study.settings.resamples)
+                head = {"variant": name, "seed": seed, "identity": identity, "detrofit": __version__, "status": "done"}
+                known[identity] = {**head, **scores}
+                write_record(planned.folder, f"{name}-file{seed}-{identity[:8]}", known[identity])
+            records.append(known[identity] | {"variant": name, "seed": seed})
+    return records

@@ -1,0 +1,116 @@
+"""The splits of a study: one to train on, one that chooses the checkpoint, and another for the verdict."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from detrofit.data.index import DetectionIndex, pack_names
+from detrofit.data.open import Dataset, open_dataset
+from detrofit.data.write import coco_document
+from detrofit.errors import DetrofitError
+from detrofit.files import write_file
+from detrofit.randomness import derive_seed
+
+HELD_OUT_SHARE = 0.15
+FEWEST_HELD_OUT = 8
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """Where a study's data is, its splits, a digest of their content, and what people must know about it."""
+
+    path: Path
+    val_split: str
+    test_split: str
+    digest: str
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def prepare_data(source: Path, val_split: str, test_split: str, folder: Path) -> StudyData:
+    """The data of a study in `folder`; where only one of the two splits exists, it gives the verdict, and the split
+    that chooses checkpoints is drawn from train, written as COCO JSON beside the study.
+
+    Raises DetrofitError where there is neither.
+    """
+    dataset = open_dataset(source)
+    notes: list[str] = []
+    single = _single_split(dataset, val_split, test_split)
+    if single is not None:
+        path = _write_held_out(dataset, single, folder)
+        dataset, val_split, test_split = open_dataset(path), "val", "test"
+        notes.append(
+            f"the data has '{single}' alone beside train: it gives the verdict, and "
+            f"{len(dataset.split('val'))} pictures drawn from train choose the checkpoint"
+        )
+        source = path
+    indices = [dataset.split(name) for name in ("train", val_split, test_split)]
+    notes += _absent_classes(indices[-1])
+    digest = hashlib.sha256("".join(index_digest(index) for index in indices).encode()).hexdigest()
+    return StudyData(source.absolute(), val_split, test_split, digest, tuple(dataset.class_names), tuple(notes))
+
+
+def index_digest(index: DetectionIndex) -> str:
+    """A digest of a split's annotations, names and the sizes of its picture files in bytes."""
+    digest = hashlib.sha256(repr((index.class_names, index.category_ids)).encode())
+    for each in fields(index):
+        value = getattr(index, each.name)
+        if isinstance(value, np.ndarray):
+            digest.update(value.tobytes())
+    sizes = [os.path.getsize(index.path(position)) for position in range(len(index))]
+    digest.update(np.array(sizes, np.int64).tobytes())
+    return digest.hexdigest()
+
+
+def _single_split(dataset: Dataset, val_split: str, test_split: str) -> str | None:
+    present = [name for name in dict.fromkeys((val_split, test_split)) if name in dataset.splits]
+    if not present:
+        raise DetrofitError(
+            f"{dataset.source} has neither '{val_split}' nor '{test_split}'; a verdict needs one of them"
+        )
+    return None if len(present) == 2 else present[0]
+
+
+def _absent_classes(test: DetectionIndex) -> list[str]:
+    counts = np.bincount(test.labels[~test.crowd], minlength=len(test.class_names))
+    absent = [name for name, count in zip(test.class_names, counts, strict=True) if not count]
+    if len(absent) == len(test.class_names):
+        raise DetrofitError(f"the split '{test.split}' has no objects, so that there is nothing to score")
+    return [f"'{test.split}' has no objects of '{name}': that class is left out of AP" for name in absent]
+
+
+def _write_held_out(dataset: Dataset, single: str, folder: Path) -> Path:
+    train = dataset.split("train")
+    order = np.random.default_rng(derive_seed("held-out")).permutation(len(train))
+    number = max(FEWEST_HELD_OUT, round(HELD_OUT_SHARE * len(train)))
+    if number * 2 > len(train):
+        raise DetrofitError(f"{dataset.source} has only '{single}' beside train, and train is too small to be divided")
+    held_out, rest = np.sort(order[:number]), np.sort(order[number:])
+    parts = {"train": subset(train, rest), "val": subset(train, held_out), "test": dataset.split(single)}
+    content: dict[str, dict[str, str]] = {}
+    for name, index in parts.items():
+        write_file(folder / "data" / f"{name}.json", json.dumps(coco_document(index, index.names())))
+        content[name] = {"annotations": f"{name}.json", "images": str(Path(index.root).absolute())}
+    return write_file(folder / "data" / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def subset(index: DetectionIndex, positions: np.ndarray) -> DetectionIndex:
+    """The pictures at `positions` with their boxes, as an index of its own."""
+    name_bytes, name_offsets = pack_names(index.name(position) for position in positions.tolist())
+    counts = np.diff(index.box_offsets)[positions]
+    boxes = np.concatenate(
+        [np.zeros(0, np.int64), *(np.arange(*index.box_offsets[position : position + 2]) for position in positions)]
+    )
+    per_picture = {name: getattr(index, name)[positions] for name in ("image_ids", "widths", "heights")}
+    per_box = {name: getattr(index, name)[boxes] for name in ("boxes_xyxy", "labels", "crowd", "areas")}
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return replace(
+        index, name_bytes=name_bytes, name_offsets=name_offsets, box_offsets=offsets, **per_picture, **per_box
+    )

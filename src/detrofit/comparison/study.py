@@ -1,0 +1,244 @@
+"""A study: one base model, variants of it that are each a mapping, controls, seeds; checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from detrofit.comparison.controls import CONTROLS, control_changes
+from detrofit.comparison.statistics import MOST_SEEDS
+from detrofit.config.load import load_experiment, merge_dotted, read_yaml, setting_keys
+from detrofit.config.schema import Experiment, Section
+from detrofit.errors import DetrofitError, nearest
+
+BASE = "base"
+Kind = Literal["base", "variant", "control"]
+_VARIED = ("model", "imgsz", "weights", "train", "augment")  # settings that a variant may change beside slots
+_FIXED = tuple(name for name in Experiment.model_fields if name not in (*_VARIED, "retrofit"))
+
+
+class StudySettings(Section):
+    """What a study file says beside the settings of the base's training."""
+
+    variants: dict[str, dict[str, Any]] = Field({}, description="name to a mapping of slots to parts, or of settings")
+    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
+        [0, 1, 2, 3, 4, 5], description="a number of seeds, counted from 0, or a list"
+    )
+    controls: list[str] = Field([], description=f"of {', '.join(CONTROLS)}; `all` for all")
+    margin: Annotated[float, Field(gt=0)] = Field(0.5, description="AP points (of 100) that are of no interest")
+    resamples: Annotated[int, Field(ge=100)] = Field(2000, description="draws of the test pictures")
+    test_split: str = Field("test", description="split of the verdict")
+    external: dict[str, list[Path]] = Field({}, description="name to COCO predictions of the test split, a file a seed")
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _count(cls, value: Any) -> Any:
+        return list(range(value)) if isinstance(value, int) else value
+
+    @field_validator("controls", mode="before")
+    @classmethod
+    def _all(cls, value: Any) -> Any:
+        return list(CONTROLS) if value in ("all", ["all"], True) else value
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One line of the study: what it changes of the base, and the whole experiment (of seed 0) that this makes."""
+
+    name: str
+    kind: Kind
+    changes: dict[str, Any]
+    experiment: Experiment
+
+    @property
+    def changed_settings(self) -> list[str]:
+        """What differs beside slots, which makes the comparison one of more than a swap."""
+        return [key for key in self.changes if _is_setting(key)]
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that is compared: variants, the base first, and how."""
+
+    variants: tuple[Variant, ...]
+    settings: StudySettings
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def base(self) -> Variant:
+        """What all others are compared with."""
+        return self.variants[0]
+
+
+def read_study(file: Path) -> dict[str, Any]:
+    """The mapping in a study's YAML; DetrofitError also where two variants have one name."""
+    values = read_yaml(file)
+    root = yaml.compose(file.read_text("utf-8"))
+    for key, value in root.value if isinstance(root, yaml.MappingNode) else []:
+        if key.value == "variants" and isinstance(value, yaml.MappingNode):
+            refuse_same_names(name.value for name, _ in value.value)
+    return values
+
+
+def refuse_same_names(names: Iterable[str]) -> None:
+    """DetrofitError if a name comes twice."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise DetrofitError(f"two variants are called '{name}'; give each its own name")
+        seen.add(name)
+
+
+def load_study(values: Mapping[str, Any]) -> Study:
+    """A checked study from the settings of an experiment and those of `StudySettings` together."""
+    own = {key: value for key, value in values.items() if key in StudySettings.model_fields}
+    settings = _settings(own)
+    rest = {key: value for key, value in values.items() if key not in own}
+    _check_keys(rest)
+    base = Variant(BASE, "base", {}, load_experiment(rest))
+    refuse_same_names([BASE, *settings.variants, *settings.external])
+    if len(set(settings.seeds)) < len(settings.seeds) or not settings.seeds:
+        raise DetrofitError("seeds must be given, each once")
+    if len(settings.seeds) > MOST_SEEDS:
+        raise DetrofitError(f"{len(settings.seeds)} seeds are more than {MOST_SEEDS}, up to which the test is exact")
+    variants = [_variant(name, "variant", changes, rest) for name, changes in settings.variants.items()]
+    described = {each.name: describe(each.experiment) for each in (base, *variants)}
+    for each in variants:
+        if described[each.name] == described[BASE]:
+            raise DetrofitError(f"variant '{each.name}' changes nothing: it is the base; change a slot or a setting")
+    controls, notes = _controls(settings.controls, base, variants, rest)
+    if not (variants or controls or settings.external):
+        raise DetrofitError("a study needs something to compare: give --variant, --controls or --external")
+    return Study((base, *variants, *controls), settings, notes)
+
+
+def describe(experiment: Experiment) -> dict[str, Any]:
+    """The experiment with its model resolved to every option, to compare two; DetrofitError if it cannot be built."""
+    built = assembled(experiment)
+    content = experiment.model_dump(mode="json", exclude={"retrofit", "runs", "name", "device", "workers"})
+    return {**content, "model": built.frame.model_dump(mode="json"), "slots": built.slots}
+
+
+def assembled(experiment: Experiment) -> Any:
+    """The experiment's model on the meta device: shapes without numbers, for one class."""
+    import torch
+
+    from detrofit.config.models import frame_and_choices
+    from detrofit.model.build import assemble
+    from detrofit.parts.registry import load_plugins
+
+    load_plugins(experiment.plugins)
+    frame, stock, retrofit = frame_and_choices(experiment.model.name, experiment.retrofit, experiment.model.frame)
+    with torch.device("meta"):
+        model, _ = assemble(frame, stock, retrofit, num_classes=1)
+    return model
+
+
+def _settings(values: Mapping[str, Any]) -> StudySettings:
+    try:
+        return StudySettings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(piece) for piece in first["loc"])
+        raise DetrofitError(f"study setting '{key}' = {first['input']!r}: {first['msg'].lower()}") from None
+
+
+def _check_keys(values: Mapping[str, Any]) -> None:
+    known = [*Experiment.model_fields, *StudySettings.model_fields]
+    for key in values:
+        if key not in known:
+            raise DetrofitError(f"a study has no setting '{key}'{nearest(str(key), known)}")
+    for key in ("seed", "name", "runs"):
+        if key in values:
+            raise DetrofitError(f"a study has no setting '{key}': seeds are given by `seeds`, its folder by --out")
+
+
+def _is_setting(key: str) -> bool:
+    return key.partition(".")[0] in Experiment.model_fields and not key.startswith("retrofit")
+
+
+def _variant(name: str, kind: Kind, changes: Mapping[str, Any], base: Mapping[str, Any]) -> Variant:
+    if not name or set(name) & set('/\\:*?"<>|'):
+        raise DetrofitError(f"'{name}' cannot name a variant: it becomes a folder's name")
+    values = dict(base)
+    for key, value in changes.items():
+        head = key.partition(".")[0]
+        if head in _FIXED:
+            raise DetrofitError(f"variant '{name}' cannot change '{key}': it is the same for a whole study")
+        if head == "retrofit" and isinstance(value, dict):
+            values["retrofit"] = {**values.get("retrofit", {}), **value}
+        elif head in _VARIED:
+            values = merge_dotted(values, _flat(key, value))
+        else:
+            values["retrofit"] = {**values.get("retrofit", {}), key: value}
+    try:
+        experiment = load_experiment(values)
+        describe(experiment)
+    except DetrofitError as error:
+        raise DetrofitError(f"variant '{name}': {error}{_setting_hint(changes)}") from None
+    return Variant(name, kind, dict(changes), experiment)
+
+
+def _flat(key: str, value: Any) -> dict[str, Any]:
+    """A section given as a mapping, as dotted keys, so that what it leaves out stays the base's."""
+    if isinstance(value, dict):
+        return {f"{key}.{inner}": each for inner, each in value.items()}
+    return {"model.name": value} if key == "model" else {key: value}
+
+
+def _setting_hint(changes: Mapping[str, Any]) -> str:
+    leaves = {key.rpartition(".")[2]: key for key in setting_keys()}
+    return next((f" ('{leaves[key]}' is the setting)" for key in changes if key in leaves and key not in _VARIED), "")
+
+
+def _controls(
+    names: list[str], base: Variant, variants: list[Variant], values: Mapping[str, Any]
+) -> tuple[list[Variant], list[str]]:
+    for name in names:
+        if name not in CONTROLS:
+            raise DetrofitError(
+                f"there is no control '{name}'{nearest(name, CONTROLS)}; there are {', '.join(CONTROLS)}"
+            )
+    changes, notes = control_changes(
+        names, base.experiment, assembled(base.experiment).frame, _gflops(base.experiment),
+        [_gflops(each.experiment) for each in variants],
+    )  # fmt: skip
+    return [_variant(name, "control", change, values) for name, change in changes.items()], notes
+
+
+def _gflops(experiment: Experiment) -> float:
+    from detrofit.model.costs import count_flops
+
+    return count_flops(assembled(experiment), experiment.imgsz) / 1e9
+
+
+def parse_variants(texts: Iterable[str], known: Mapping[str, Any]) -> dict[str, Any]:
+    """`NAME: {SLOT: PART}` texts over those of a file; DetrofitError where a name comes twice."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise DetrofitError(f"--variant is no readable YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
+            raise DetrofitError(f"--variant takes 'NAME: {{SLOT: PART}}', not '{text}'")
+        refuse_same_names([*known, *found, *map(str, content)])
+        found |= {str(name): changes for name, changes in content.items()}
+    return {**known, **found}
+
+
+def parse_external(texts: Iterable[str]) -> dict[str, list[str]]:
+    """`NAME=FILE,FILE` texts."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, files = text.partition("=")
+        if not equals or not files:
+            raise DetrofitError(f"--external takes NAME=FILE,FILE, not '{text}'")
+        refuse_same_names([*found, name])
+        found[name] = files.split(",")
+    return found

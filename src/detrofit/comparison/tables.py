@@ -1,0 +1,105 @@
+"""A study in the terminal: its plan, its runs while they run, and its verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from detrofit.comparison.runner import Progress
+
+if TYPE_CHECKING:
+    from detrofit.comparison.compare import PlannedStudy
+
+
+def duration(seconds: float | None) -> str:
+    """Hours and minutes, or minutes and seconds."""
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def print_plan(planned: PlannedStudy, estimate: bool) -> None:
+    """What will run and what it can show; with `estimate` a line a run, with the time that it should take."""
+    console = Console()
+    for note in (*planned.data.notes, *planned.study.notes):
+        console.print(f"note: {note}", highlight=False)
+    for variant in planned.study.variants:
+        if variant.changed_settings and variant.kind == "variant":
+            console.print(f"note: '{variant.name}' changes settings, too: {', '.join(variant.changed_settings)}")
+    console.print(str(planned.reach), highlight=False)
+    console.print(f"{len(planned.jobs)} runs, {len(planned.done)} of them done", highlight=False)
+    if estimate:
+        console.print(_estimates(planned))
+
+
+def _estimates(planned: PlannedStudy) -> Group:
+    from detrofit.comparison.estimate import estimated_seconds
+
+    table = Table("run", "state", "estimated", box=SIMPLE_HEAD)
+    seconds: dict[str, float] = {}
+    total = 0.0
+    for job in planned.jobs:
+        if job.identity in planned.done:
+            table.add_row(job.name, "done", "")
+            continue
+        if job.variant not in seconds:
+            seconds[job.variant] = estimated_seconds(job.experiment)
+        total += seconds[job.variant]
+        table.add_row(job.name, "to run", duration(seconds[job.variant]))
+    return Group(table, f"in all {duration(total)}, one after another")
+
+
+@contextmanager
+def live_table(planned: PlannedStudy) -> Iterator[Callable[[Progress], None]]:
+    """A table of variants and seeds that follows the progress given to the function."""
+    with Live(console=Console(), refresh_per_second=2, transient=False) as live:
+        yield lambda progress: live.update(_progress_table(planned, progress))
+
+
+def _progress_table(planned: PlannedStudy, progress: Progress) -> Group:
+    seeds = planned.study.settings.seeds
+    table = Table("variant", *(f"seed {seed}" for seed in seeds), box=SIMPLE_HEAD)
+    states = {(job.variant, job.seed): progress.state_of(job) for job in planned.jobs}
+    for variant in planned.study.variants:
+        table.add_row(variant.name, *(states[variant.name, seed] for seed in seeds))
+    return Group(table, f"{len(progress.over)} of {len(planned.jobs)} done, left {duration(progress.seconds_left())}")
+
+
+def verdict_words(comparison: dict[str, Any]) -> str:
+    """The verdict, and what would decide it."""
+    verdict = comparison["verdict"]
+    more = verdict["further_seeds"]
+    if verdict["word"] != "cannot tell":
+        return str(verdict["word"])
+    if len(comparison["seeds"]) < 2:
+        return "cannot tell (1 seed)"
+    return (
+        f"cannot tell ({more} more seeds would probably decide)" if more else "cannot tell (more seeds would not help)"
+    )
+
+
+def print_verdicts(results: dict[str, Any]) -> None:
+    """The verdict table."""
+    table = Table("variant", "AP", "difference", "interval", "verdict", box=SIMPLE_HEAD)
+    lines = {line["name"]: line for line in results["variants"]}
+    for line in results["variants"][:1]:
+        table.add_row(line["name"], "" if line["AP_mean"] is None else f"{line['AP_mean']:.1f}", "", "", "")
+    for each in results["comparisons"]:
+        low, high = each["verdict"]["interval"]
+        difference = each["metrics"]["AP"]["difference"]
+        name = each["name"] + (f" ({each['kind']})" if each["kind"] != "variant" else "")
+        mean = f"{lines[each['name']]['AP_mean']:.1f}"
+        table.add_row(name, mean, f"{difference:+.2f}", f"{low:+.2f} to {high:+.2f}", verdict_words(each))
+    console = Console()
+    console.print(table)
+    for line in results["variants"]:
+        for failure in line["failed"]:
+            console.print(f"failed: {line['name']} seed {failure['seed']}: {failure['error']}", highlight=False)

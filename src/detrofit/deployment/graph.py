@@ -1,0 +1,56 @@
+"""The model in the form that is exported: pictures in, detections or raw predictions out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from detrofit.model.deformable_attention import DeformableAttention, Shapes, surrounding_cells
+from detrofit.model.detector import RTDETR
+from detrofit.model.fuse import fuse
+from detrofit.model.postprocess import postprocess
+from detrofit.model.weighted_rows import weighted_rows
+
+Sampler = Literal["grid", "gather"]
+
+
+class ExportedGraph(nn.Module):
+    """A fused model for pictures of one size.
+
+    From float32 RGB pictures `[B,3,H,W]` in 0..1 to boxes xyxy `[B,K,4]` in pixels of the input, scores `[B,K]` and
+    labels int64 `[B,K]`, best first; or, raw, to logits `[B,Q,C]` and boxes cxcywh `[B,Q,4]` in 0..1.
+    """
+
+    def __init__(self, model: RTDETR, size: tuple[int, int], *, raw: bool, sampler: Sampler) -> None:
+        super().__init__()
+        self.model = fuse(model)
+        self.raw, self.max_detections = raw, model.frame.max_detections
+        if sampler == "gather":
+            _read_by_gather(self.model)
+        self.register_buffer("size", torch.tensor([size], dtype=torch.float32))
+
+    @property
+    def output_names(self) -> list[str]:
+        return ["logits", "boxes"] if self.raw else ["boxes", "scores", "labels"]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        prediction = self.model(images).prediction
+        if self.raw:
+            return tuple(prediction)
+        found = postprocess(prediction, self.size, self.max_detections)
+        return found.boxes, found.scores, found.labels
+
+
+class _GatheringAttention(DeformableAttention):
+    """Bilinear sampling from the four cells around each point, for runtimes whose GridSample is wrong or missing."""
+
+    def _sample(self, value: Tensor, locations: Tensor, weights: Tensor, shapes: Shapes) -> Tensor:
+        return weighted_rows(value, *surrounding_cells(locations, weights, shapes, self.points))
+
+
+def _read_by_gather(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, DeformableAttention) and module.sampling == "bilinear":
+            module.__class__ = _GatheringAttention

@@ -1,0 +1,150 @@
+"""From a model to an ONNX file that describes itself."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from detrofit.deployment.graph import ExportedGraph, Sampler
+from detrofit.errors import DetrofitError
+from detrofit.files import atomic_write
+from detrofit.model.detector import RTDETR
+from detrofit.runtime.exported import KEY, ExportDescription
+from detrofit.version import __version__
+from detrofit.weights.model_file import ModelInfo
+
+# Pinned together. The exporter that traces takes a second where the one built on torch.export takes ten or more, is
+# the same in every torch that this package runs with, and writes this opset itself, without a converter after it. 17 is
+# the first opset with LayerNormalization, and its GridSample is what runtimes know best (TensorRT got that of 20 wrong).
+OPSET = 17
+EXPORTER = "torch.onnx tracing"
+_ERRORS_ONLY, _SILENT = 3, 4
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How a model is exported.
+
+    Attributes:
+        size: height and width in pixels, multiples of 32; None for the size that it was trained at.
+        batch: pictures at a time; None for any number.
+        raw: logits and boxes of all queries instead of detections.
+        sampler: grid reads between cells with GridSample; gather does without that operator.
+    """
+
+    size: tuple[int, int] | None = None
+    batch: int | None = 1
+    raw: bool = False
+    sampler: Sampler = "grid"
+
+
+def write_onnx(target: Path, model: RTDETR, info: ModelInfo, options: ExportOptions) -> ExportDescription:
+    """Export a model (unfused, on the CPU, in eval mode) to `target`, whole or not at all.
+
+    The file has standard operators only and carries the description that is returned. Raises DetrofitError for a size
+    that the model does not take or a graph that cannot be standard.
+    """
+    size = options.size or info.input_size
+    if any(side < model.size_multiple or side % model.size_multiple for side in size):
+        raise DetrofitError(f"the input size {size[0]},{size[1]} is no multiple of {model.size_multiple}")
+    if options.batch is not None and options.batch < 1:
+        raise DetrofitError(f"batch is {options.batch}; give 1 or more, or dynamic")
+    graph = ExportedGraph(model, size, raw=options.raw, sampler=options.sampler).eval()
+    description = describe_export(model, info, size, options)
+    with atomic_write(target) as temporary:
+        _trace(temporary, graph, size, options.batch)
+        _fold_constants(temporary)
+        _finish(temporary, description)
+        if options.batch is None:
+            _check_any_batch(temporary, size)
+    return description
+
+
+def describe_export(
+    model: RTDETR, info: ModelInfo, size: tuple[int, int], options: ExportOptions
+) -> ExportDescription:
+    """What the exported file will say about itself."""
+    return ExportDescription(
+        detrofit=__version__,
+        name=info.name,
+        class_names=info.class_names,
+        category_ids=info.category_ids,
+        input_size=size,
+        mean=tuple(model.mean.flatten().tolist()),
+        std=tuple(model.std.flatten().tolist()),
+        threshold=info.threshold,
+        max_detections=model.frame.max_detections,
+        batch=options.batch,
+        outputs="raw" if options.raw else "detections",
+        sampler=options.sampler,
+        exporter={"name": EXPORTER, "torch": torch.__version__, "opset": OPSET},
+        parts={address: str(choice["part"]) for address, choice in model.slots.items()},
+    )
+
+
+@torch.no_grad()
+def _trace(file: Path, graph: ExportedGraph, size: tuple[int, int], batch: int | None) -> None:
+    dynamic = {name: {0: "batch"} for name in ("images", *graph.output_names)} if batch is None else None
+    with warnings.catch_warnings():
+        # That this exporter is the older one, and that sizes become constants, is what is wanted here.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            graph,
+            (torch.zeros(batch or 2, 3, *size),),
+            file,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=graph.output_names,
+            dynamic_axes=dynamic,
+        )
+
+
+def _fold_constants(file: Path) -> None:
+    """Replace what does not depend on the pictures (anchors, position embedding, shapes) by its value, in place."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    # The basic level keeps to standard operators.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(file)
+    onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+
+
+def _finish(file: Path, description: ExportDescription) -> None:
+    model = onnx.load(file)
+    foreign = {node.domain for node in model.graph.node if node.domain not in ("", "ai.onnx")}
+    if foreign:
+        raise DetrofitError(f"the graph needs operators of {sorted(foreign)[0]}, which other runtimes do not have")
+    _keep_standard_opset(model)
+    onnx.helper.set_model_props(model, {KEY: description.model_dump_json()})
+    model.producer_name, model.producer_version = "detrofit", __version__
+    onnx.checker.check_model(model)
+    onnx.save(model, file)
+
+
+def _check_any_batch(file: Path, size: tuple[int, int]) -> None:
+    """DetrofitError where tracing wrote the batch of its example into the graph, as it does for some code."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _SILENT
+    session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+    for batch in (1, 3):
+        try:
+            outputs = session.run(None, {"images": np.zeros((batch, 3, *size), np.float32)})
+        except Exception:  # ONNX Runtime's errors have no common base of their own
+            outputs = [np.empty(0)]
+        if any(len(each) != batch for each in outputs):
+            raise DetrofitError("this model's graph keeps one batch size; give --batch N, or try --sampler gather")
+
+
+def _keep_standard_opset(model: Any) -> None:
+    """ONNX Runtime lists every domain that it knows; others would refuse the file for those that they do not."""
+    standard = [opset for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
+    del model.opset_import[:]
+    model.opset_import.extend(standard)

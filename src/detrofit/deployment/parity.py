@@ -1,0 +1,198 @@
+"""Whether an exported file finds what its model finds: on pictures, box by box, and in AP where there are labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from detrofit.data.demo_scenes import draw_scene
+from detrofit.data.index import DetectionIndex
+from detrofit.evaluation.evaluate import evaluate
+from detrofit.evaluation.predictions import Predictions
+from detrofit.pictures import PictureSource, decode_picture
+from detrofit.randomness import derive_seed
+from detrofit.runtime.backends import Backend
+from detrofit.runtime.preprocess import to_batch
+
+Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes xyxy [K,4] in pixels of the input, scores [K], labels [K]
+
+DRAWN_PICTURES, DRAWN_SIZE = 16, (320, 320)
+ALWAYS_COMPARED = 10  # best detections of a picture, however low their scores
+_OTHER_CLASS = 1e6  # as a cost: never chosen while there is another choice
+
+
+@dataclass(frozen=True)
+class ParityLimits:
+    """What an exported file may differ by.
+
+    Attributes:
+        box: pixels of the input that a corner may be off, for boxes to match.
+        score: that a score may be off, for boxes to match.
+        matched_share: least share of the compared detections that match.
+        ap: that AP may be lower or higher, 0..1.
+    """
+
+    box: float = 1.0
+    score: float = 0.01
+    matched_share: float = 0.99
+    ap: float = 0.001
+
+
+@dataclass(frozen=True)
+class ParityRecord:
+    """How an exported file agrees with its model.
+
+    Attributes:
+        pictures: how many both ran on; `source` says which.
+        compared: detections of either that reach the threshold or are among the best ten of their picture.
+        matched_share: share of them that have a partner among all detections of the other within the limits.
+        largest_box_difference, largest_score_difference: of the compared pairs of one class whose boxes overlap by
+            half or more; corners in pixels of the input. 0 without such pairs.
+        ap_torch, ap_file: COCO's AP of both, 0..1; None without labels.
+    """
+
+    source: str
+    pictures: int
+    compared: int
+    matched_share: float
+    largest_box_difference: float
+    largest_score_difference: float
+    ap_torch: float | None
+    ap_file: float | None
+    limits: ParityLimits
+
+    def failure(self) -> str | None:
+        """What is past the limits, in words; None if nothing is."""
+        limits = self.limits
+        if self.matched_share < limits.matched_share:
+            return (
+                f"{self.matched_share:.1%} of the detections match (limit {limits.matched_share:.1%}); the largest "
+                f"differences are {self.largest_box_difference:.3g} pixels and {self.largest_score_difference:.3g}"
+            )
+        if self.ap_torch is not None and self.ap_file is not None and abs(self.ap_torch - self.ap_file) > limits.ap:
+            return f"AP is {self.ap_file:.4f} instead of {self.ap_torch:.4f} (limit {limits.ap})"
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "passed": self.failure() is None}
+
+
+@dataclass(frozen=True)
+class CheckPictures:
+    """Pictures to compare on; `index` has their labels, in the same order, where there are any."""
+
+    source: str
+    pictures: Sequence[PictureSource]
+    index: DetectionIndex | None = None
+
+
+def drawn_pictures() -> CheckPictures:
+    """Scenes drawn from a seed, for models without their data at hand."""
+    seeds = (derive_seed(0, "parity", number) for number in range(DRAWN_PICTURES))
+    scenes = [draw_scene(np.random.default_rng(seed), *DRAWN_SIZE).picture for seed in seeds]
+    return CheckPictures("drawn", scenes)
+
+
+def split_pictures(index: DetectionIndex) -> CheckPictures:
+    """All pictures of a split, with their labels."""
+    return CheckPictures(index.split, [index.path(image) for image in range(len(index))], index)
+
+
+def compare(reference: Backend, other: Backend, checked: CheckPictures, limits: ParityLimits) -> ParityRecord:
+    """Run both on all pictures, at the input size of `other`."""
+    tally = _Tally(limits, other.threshold)
+    scored = Predictions(), Predictions()
+    for number, (size, *both) in enumerate(_run(reference, other, checked.pictures)):
+        tally.add(*both)
+        for predictions, (boxes, scores, labels) in zip(scored, both, strict=True):
+            scale = np.array(size[::-1] * 2, np.float32) / np.array(other.input_size[::-1] * 2, np.float32)
+            best = np.argsort(-scores, kind="stable")[: other.max_detections]
+            predictions.add(number, boxes[best] * scale, scores[best], labels[best])
+    ap_torch, ap_file = (_average_precision(checked.index, each) for each in scored)
+    return ParityRecord(
+        source=checked.source,
+        pictures=len(checked.pictures),
+        compared=tally.compared,
+        matched_share=tally.matched / max(tally.compared, 1),
+        largest_box_difference=tally.box,
+        largest_score_difference=tally.score,
+        ap_torch=ap_torch,
+        ap_file=ap_file,
+        limits=limits,
+    )
+
+
+def _run(
+    reference: Backend, other: Backend, pictures: Sequence[PictureSource]
+) -> Iterator[tuple[tuple[int, int], Found, Found]]:
+    """The size of each picture, and what both find in it."""
+    height, width = other.input_size
+    sides = np.array([width, height, width, height], np.float32)
+    for picture in pictures:
+        pixels = decode_picture(picture)
+        batch = to_batch([pixels], other.input_size)
+        answers = [backend(batch) for backend in (reference, other)]
+        first, second = ((boxes[0] * sides, scores[0], labels[0]) for boxes, scores, labels in answers)
+        yield (pixels.shape[0], pixels.shape[1]), first, second
+
+
+def _average_precision(index: DetectionIndex | None, predictions: Predictions) -> float | None:
+    return None if index is None else evaluate(index, predictions).summary.get("AP")
+
+
+class _Tally:
+    """Counts and largest differences over pictures."""
+
+    def __init__(self, limits: ParityLimits, threshold: float) -> None:
+        self.limits, self.threshold = limits, threshold
+        self.compared = self.matched = 0
+        self.box = self.score = 0.0
+
+    def add(self, first: Found, second: Found) -> None:
+        pairs = pair_detections(first, second)
+        box, score = differences(first, second, pairs)
+        agrees = (box <= self.limits.box) & (score <= self.limits.score)
+        overlaps = _overlap(first[0][pairs[0]], second[0][pairs[1]]) >= 0.5
+        for found, rows in ((first, pairs[0]), (second, pairs[1])):
+            counts = self._counts(found[1])
+            self.compared += int(counts.sum())
+            self.matched += int((counts[rows] & agrees).sum())
+            chosen = counts[rows] & overlaps
+            self.box = max(self.box, float(box[chosen].max(initial=0)))
+            self.score = max(self.score, float(score[chosen].max(initial=0)))
+
+    def _counts(self, scores: np.ndarray) -> np.ndarray:
+        """Which detections of a picture are compared."""
+        place = np.argsort(np.argsort(-scores, kind="stable"), kind="stable")
+        return (scores >= self.threshold) | (place < ALWAYS_COMPARED)
+
+
+def pair_detections(first: Found, second: Found) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of `first` and of `second` that go together: same class, and the least difference over all pairs.
+
+    The order of detections decides nothing, since nearly equal scores may come in any order.
+    """
+    box = np.abs(first[0][:, None] - second[0][None]).max(axis=2)
+    score = np.abs(first[1][:, None] - second[1][None])
+    other_class = first[2][:, None] != second[2][None]
+    rows, columns = linear_sum_assignment(np.minimum(box + 100 * score, _OTHER_CLASS) + _OTHER_CLASS * other_class)
+    same = ~other_class[rows, columns]
+    return rows[same], columns[same]
+
+
+def differences(first: Found, second: Found, pairs: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The largest difference of a corner, and that of the scores, of each pair."""
+    rows, columns = pairs
+    return np.abs(first[0][rows] - second[0][columns]).max(axis=1), np.abs(first[1][rows] - second[1][columns])
+
+
+def _overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU `[n]` of boxes xyxy with others, row by row."""
+    low, high = np.maximum(boxes[:, :2], others[:, :2]), np.minimum(boxes[:, 2:], others[:, 2:])
+    shared = (high - low).clip(min=0).prod(axis=1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (others[:, 2:] - others[:, :2]).prod(axis=1)
+    return shared / np.maximum(areas - shared, 1e-9)

@@ -1,0 +1,119 @@
+"""What an exported file says about itself, and the steps that the backends of exported files share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from detrofit.errors import DetrofitError
+
+KEY = "detrofit"  # of the description in the file's own metadata
+FORMAT = 1
+
+
+class ExportDescription(BaseModel):
+    """What travels inside an exported file.
+
+    Attributes:
+        format: of this description.
+        detrofit: the version that wrote the file.
+        name: of the stock model.
+        class_names, category_ids: by contiguous class id; the ids are those of the data set.
+        input_size: height and width in pixels of the input, float32 RGB in 0..1.
+        resize: how a picture is brought to that size.
+        mean, std: the normalisation; it happens inside the graph.
+        threshold: score from which on a detection counts.
+        max_detections: the most detections of one picture.
+        batch: pictures at a time; None where any number goes.
+        outputs: detections are boxes (xyxy in pixels of the input), scores and labels, best first; raw ones are
+            logits and boxes (cxcywh in 0..1), one of each a query.
+        sampler: how the decoder reads between cells.
+        exporter: what made the graph, with its versions.
+        parts: the part at each address of the model.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = FORMAT
+    detrofit: str
+    name: str
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    input_size: tuple[int, int]
+    resize: Literal["stretch"] = "stretch"
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    threshold: float
+    max_detections: int
+    batch: int | None
+    outputs: Literal["detections", "raw"]
+    sampler: Literal["grid", "gather"]
+    exporter: dict[str, Any]
+    parts: dict[str, str]
+
+
+def parse_description(path: Path, text: str | None) -> ExportDescription:
+    """The description in the metadata `text` of a file; DetrofitError if there is none or it is not of this form."""
+    if text is None:
+        raise DetrofitError(f"{path} has no description of Detrofit's; export it with `detrofit export`")
+    try:
+        return ExportDescription.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(piece) for piece in first["loc"])
+        raise DetrofitError(
+            f"the description in {path} does not fit this version: {key or 'all of it'}: {first['msg']}; export it anew"
+        ) from None
+
+
+class ExportedBackend(ABC):
+    """Runs an exported file; see `detrofit.runtime.backends.Backend`."""
+
+    def __init__(self, description: ExportDescription) -> None:
+        self.description = description
+        self.class_names, self.category_ids = description.class_names, description.category_ids
+        self.input_size, self.threshold = description.input_size, description.threshold
+        self.max_detections = description.max_detections
+
+    @abstractmethod
+    def compute(self, images: np.ndarray) -> list[np.ndarray]:
+        """The outputs of the graph, in its order, for a batch of the size that the file takes."""
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        size = self.description.batch or max(len(images), 1)
+        chunks = [self._detect(images[start : start + size], size) for start in range(0, len(images), size)]
+        boxes, scores, labels = (np.concatenate(each) for each in zip(*chunks, strict=True))
+        return boxes, scores, labels
+
+    def _detect(self, images: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The answer for at most `size` images; a batch that is not full is filled with black ones."""
+        count = len(images)
+        if count < size:
+            images = np.concatenate([images, np.zeros((size - count, *images.shape[1:]), np.float32)])
+        outputs = [each[:count] for each in self.compute(images)]
+        if self.description.outputs == "raw":
+            logits, boxes_cxcywh = outputs
+            return best_detections(logits, boxes_cxcywh, self.max_detections)
+        boxes, scores, labels = outputs
+        height, width = self.input_size
+        return boxes / np.array([width, height, width, height], np.float32), scores, labels.astype(np.int64)
+
+
+def best_detections(
+    logits: np.ndarray, boxes_cxcywh: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The best `count` pairs of a query and a class of raw outputs `[B,Q,C]` and `[B,Q,4]`: boxes xyxy, scores, labels.
+
+    Boxes keep their unit. Pairs compete, so a query may come with several classes.
+    """
+    num_classes = logits.shape[-1]
+    scores = 1 / (1 + np.exp(-logits.reshape(len(logits), -1)))
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    chosen = np.take_along_axis(boxes_cxcywh, (best // num_classes)[..., None], axis=1)
+    half = chosen[..., 2:] / 2
+    boxes = np.concatenate([chosen[..., :2] - half, chosen[..., :2] + half], axis=-1)
+    return boxes, np.take_along_axis(scores, best, axis=1), best % num_classes

@@ -1,0 +1,63 @@
+"""Runs .onnx files with ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from detrofit.errors import DetrofitError
+from detrofit.runtime.exported import KEY, ExportDescription, ExportedBackend, parse_description
+
+_ERRORS_ONLY = 3
+
+
+class OnnxBackend(ExportedBackend):
+    """A .onnx file of ours, opened on `cpu` or `cuda` (default: CUDA where this ONNX Runtime has it).
+
+    Raises DetrofitError for a file that is damaged or none of ours, or a device that is not there.
+    """
+
+    def __init__(self, path: Path, device: str | None = None, plugins: Sequence[Path] = ()) -> None:
+        self.session = open_session(path, device)
+        super().__init__(_description(path, self.session))
+
+    def compute(self, images: np.ndarray) -> list[np.ndarray]:
+        outputs: list[np.ndarray] = self.session.run(None, {self.session.get_inputs()[0].name: images})
+        return outputs
+
+
+def read_description(path: Path) -> ExportDescription:
+    """What a .onnx file of ours says about itself."""
+    return _description(path, open_session(path, "cpu"))
+
+
+def open_session(path: Path, device: str | None) -> Any:
+    """The file in ONNX Runtime; DetrofitError if it cannot be read or the device is not there."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    providers = _providers(device)  # a mistake in the device is no damage of the file
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # ONNX Runtime's errors have no common base of their own
+        reason = " ".join(str(error).split())[:200]
+        raise DetrofitError(f"{path} cannot be opened by ONNX Runtime {onnxruntime.__version__}: {reason}") from None
+
+
+def _providers(device: str | None) -> list[Any]:
+    kind, _, number = (device or "").partition(":")
+    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if kind == "cpu" or (not kind and not has_cuda):
+        return ["CPUExecutionProvider"]
+    if kind not in ("", "cuda") or not (number or "0").isdigit():
+        raise DetrofitError(f"a .onnx file runs on cpu or cuda, not on '{device}'")
+    if not has_cuda:
+        raise DetrofitError(f"this ONNX Runtime has no CUDA for '{device}'; install onnxruntime-gpu, or give cpu")
+    return [("CUDAExecutionProvider", {"device_id": number or "0"}), "CPUExecutionProvider"]
+
+
+def _description(path: Path, session: Any) -> ExportDescription:
+    return parse_description(path, session.get_modelmeta().custom_metadata_map.get(KEY))

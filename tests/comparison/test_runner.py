@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detrofit.comparison import runner
+from detrofit.comparison.compare import PlannedStudy, plan_study, run_study
+from detrofit.comparison.study import load_study
+from detrofit.data.demo import draw_demo_dataset
+from detrofit.errors import DetrofitError
+from tests.comparison.records import make_record
+
+WORKER = """
+import json, sys
+from pathlib import Path
+job = json.loads(Path(sys.argv[1]).read_text())
+folder = Path(job["folder"])
+with (folder / "started.txt").open("a") as file:
+    file.write(job["name"] + "\\n")
+if job["variant"] in json.loads((folder / "crash.json").read_text()):
+    sys.exit("out of memory")
+record = json.loads((folder / "record.json").read_text())
+record |= {key: job[key] for key in ("variant", "seed", "identity", "experiment")}
+(folder / "jobs").mkdir(exist_ok=True)
+(folder / "jobs" / (job["name"] + ".json")).write_text(json.dumps(record))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study's folder whose jobs are not trained but drawn by a script."""
+    draw_demo_dataset(tmp_path / "data", pictures={"train": 20, "val": 3, "test": 3}, size=(64, 64))
+    (tmp_path / "worker.py").write_text(WORKER)
+    monkeypatch.setattr(runner, "WORKER", (str(tmp_path / "worker.py"),))
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.02)
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "record.json").write_text(json.dumps(make_record("x", 0, 0.4)))
+    (study / "crash.json").write_text("[]")
+    return study
+
+
+def plan(folder: Path, **changes: Any) -> PlannedStudy:
+    values = {"model": "rtdetr-n", "data": str(folder.parent / "data"), "imgsz": 64, "train": {"epochs": 1}, "seeds": 2}
+    return plan_study(load_study({**values, "variants": {"nwd": {"loss.box": "nwd"}}, **changes}), folder)
+
+
+def started(folder: Path) -> list[str]:
+    return (folder / "started.txt").read_text().split()
+
+
+def test_a_finished_run_is_never_run_again(folder: Path) -> None:
+    run_study(plan(folder), at_once=2)
+    assert len(started(folder)) == 4 and (folder / "report.html").is_file()
+    assert len(plan(folder).done) == 4
+    run_study(plan(folder, seeds=3))
+    assert len(started(folder)) == 6, "a third seed adds its own two runs"
+    for file in (folder / "jobs").glob("*.json"):
+        file.unlink()
+    assert len(plan(folder, seeds=3).done) == 6, "results.json alone tells what is done"
+
+
+def test_what_decides_a_run_decides_its_identity(folder: Path) -> None:
+    first = {job.identity for job in plan(folder).jobs}
+    assert first == {job.identity for job in plan(folder, device="cpu", workers=0).jobs}
+    assert not first & {job.identity for job in plan(folder, train={"epochs": 2}).jobs}
+    label = next((folder.parent / "data" / "labels" / "train").glob("*.txt"))
+    label.write_text("0 0.5 0.5 0.2 0.2\n")
+    assert not first & {job.identity for job in plan(folder).jobs}, "other data are other runs"
+
+
+def test_a_failed_job_is_reported_and_tried_again(folder: Path) -> None:
+    (folder / "crash.json").write_text('["nwd"]')
+    results = run_study(plan(folder))
+    assert [line["done"] for line in results["variants"]] == [2, 0]
+    assert "out of memory" in results["variants"][1]["failed"][0]["error"]
+    (folder / "crash.json").write_text("[]")
+    results = run_study(plan(folder))
+    assert [line["done"] for line in results["variants"]] == [2, 2]
+    assert len(started(folder)) == 6
+
+
+def test_without_a_base_nothing_is_compared_and_nothing_lost(folder: Path) -> None:
+    (folder / "crash.json").write_text('["base"]')
+    with pytest.raises(DetrofitError, match="no run of the base succeeded"):
+        run_study(plan(folder))
+    assert len(list((folder / "jobs").glob("nwd-*.json"))) == 2
+
+
+def test_a_record_that_was_cut_off_is_named(folder: Path) -> None:
+    run_study(plan(folder))
+    record = next((folder / "jobs").glob("*.json"))
+    record.write_text(record.read_text()[:50])
+    with pytest.raises(DetrofitError, match=f"{record.name} is cut off"):
+        plan(folder)
+
+
+def test_with_one_split_the_checkpoint_is_chosen_on_a_part_of_train(folder: Path) -> None:
+    description = folder.parent / "data" / "data.yaml"
+    description.write_text(description.read_text().replace("test: images/test\n", ""))
+    planned = plan(folder)
+    assert "drawn from train choose the checkpoint" in planned.data.notes[0]
+    assert (planned.data.val_split, planned.data.test_split) == ("val", "test")
+    from detrofit.data.open import open_dataset
+
+    data = open_dataset(planned.data.path)
+    assert [len(data.split(name)) for name in ("train", "val", "test")] == [12, 8, 3]
+
+
+def test_a_class_without_test_objects_is_said(folder: Path) -> None:
+    for label in (folder.parent / "data" / "labels" / "test").glob("*.txt"):
+        label.write_text("0 0.5 0.5 0.2 0.2\n")
+    assert any("has no objects of" in note for note in plan(folder).data.notes)
+
+
+def test_predictions_of_another_tool_are_scored_as_runs(folder: Path) -> None:
+    file = folder / "yolo.json"
+    file.write_text('[{"image_id": 1, "category_id": 0, "bbox": [1, 1, 20, 20], "score": 0.9}]')
+    results = run_study(plan(folder, external={"yolo": [file, file]}))
+    assert results["variants"][-1]["kind"] == "external" and results["variants"][-1]["done"] == 2
+    file.write_text('[{"image_id": 77, "category_id": 0, "bbox": [1, 1, 20, 20], "score": 0.9}]')
+    with pytest.raises(DetrofitError, match="image_id 77"):
+        plan(folder, external={"yolo": [file]})

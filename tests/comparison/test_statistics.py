@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+
+from detrofit.comparison.statistics import (
+    PairedDifference,
+    further_seeds,
+    holm_levels,
+    paired_difference,
+    reachable,
+    sign_flip_p,
+    smallest_sign_flip_p,
+    verdicts,
+)
+from tests.comparison.simulated_studies import Scenario, simulate_differences
+
+STUDIES = 1200
+MARGIN = 0.5
+
+
+def share_with_bound(count: int, studies: int) -> tuple[float, float]:
+    """A share and the lower end of its one-sided 95 % Clopper-Pearson interval."""
+    return count / studies, float(beta.ppf(0.05, count, studies - count + 1)) if count else 0.0
+
+
+def difference(values: list[float], image_variance: float = 0.0) -> PairedDifference:
+    return PairedDifference(tuple(values), float(np.var(values, ddof=1)), image_variance, 100)
+
+
+@pytest.mark.parametrize("seeds", [3, 6])
+@pytest.mark.parametrize(
+    "scenario", [Scenario(), Scenario(seed=0.1, picture=0.8), Scenario(seed=0.8, picture=0.1)], ids=str
+)
+def test_no_difference_is_called_better_in_at_most_five_per_cent(scenario: Scenario, seeds: int) -> None:
+    found = [verdicts([each], MARGIN)[0].word for each in simulate_differences(scenario, seeds, STUDIES)]
+    share, surely = share_with_bound(found.count("better"), STUDIES)
+    assert surely <= 0.05 and share <= 0.05, f"false 'better' in {share:.1%} of studies, surely in {surely:.1%}"
+    either, surely = share_with_bound(found.count("better") + found.count("worse"), STUDIES)
+    assert surely <= 0.05, f"false 'better' or 'worse' in {either:.1%} of studies, surely in {surely:.1%}"
+
+
+def test_four_variants_together_give_a_false_better_in_at_most_five_per_cent() -> None:
+    each = simulate_differences(Scenario(), 6, 4 * 400)
+    studies = [each[start : start + 4] for start in range(0, len(each), 4)]
+    wrong = sum(any(verdict.word == "better" for verdict in verdicts(study, MARGIN)) for study in studies)
+    share, surely = share_with_bound(wrong, len(studies))
+    assert surely <= 0.05 and share <= 0.05, f"false 'better' in {share:.1%} of studies, surely in {surely:.1%}"
+
+
+def test_a_known_difference_is_found_with_the_stated_power() -> None:
+    # docs/statistics.md states these: standard deviations 0.5, 0.3 and 0.3 AP points, 6 seeds.
+    power = {}
+    for effect in (0.5, 1.0, 1.5):
+        found = simulate_differences(Scenario(effect=effect), 6, 400)
+        power[effect] = np.mean([verdicts([each], MARGIN)[0].word == "better" for each in found])
+    assert power[0.5] < power[1.0] < power[1.5]
+    assert power[1.5] > 0.85, power
+    assert power[1.0] > 0.5, power
+
+
+def test_sign_flip_is_exact() -> None:
+    assert sign_flip_p([1.0, 2.0, 3.0]) == pytest.approx(2 / 8)
+    assert sign_flip_p([1.0, 2.0, -3.0]) == 1.0
+    assert sign_flip_p([0.1] * 6) == pytest.approx(2 / 64), "rounding of sums must not lose ties"
+    assert sign_flip_p([3.0, -1.0]) == pytest.approx(1.0)
+    assert smallest_sign_flip_p(6) == pytest.approx(0.03125)
+
+
+def test_holm_steps_down_and_keeps_the_level_at_which_it_stops() -> None:
+    assert holm_levels([0.01, 0.04, 0.03]) == pytest.approx([0.05 / 3, 0.025, 0.025])
+    assert holm_levels([0.001, 0.002, 0.2]) == pytest.approx([0.05 / 3, 0.025, 0.05])
+
+
+def test_interval_and_p_value_agree() -> None:
+    each = difference([0.2, 0.9, 0.5, 0.8], image_variance=0.02)
+    low, _ = each.interval(each.p_value())
+    assert low == pytest.approx(0, abs=1e-6)
+
+
+def test_the_four_verdicts() -> None:
+    study = [
+        difference([2.0, 2.2, 1.9, 2.1, 2.0, 2.1, 1.8, 2.2]),
+        difference([-2.0, -2.2, -1.9, -2.1, -2.0, -2.1, -1.8, -2.2]),
+        difference([0.1, -0.1, 0.05, -0.05, 0.1, -0.1, 0.02, 0.0]),
+        difference([2.0, -1.0, 1.5, -0.5, 1.0, 0.5, 1.8, -0.6]),
+    ]
+    found = verdicts(study, MARGIN)
+    assert [each.word for each in found] == ["better", "worse", "same within the margin", "cannot tell"]
+    assert all(each.sign_flip_counts for each in found), "8 seeds are enough for four variants"
+    assert found[3].further_seeds is not None and found[3].further_seeds > 3
+    assert found[0].further_seeds is None
+
+
+def test_a_single_seed_never_decides() -> None:
+    resampled = np.random.default_rng(0).normal(5, 0.1, (200, 1))
+    each = paired_difference([5.0], resampled, 100)
+    verdict = verdicts([each], MARGIN)[0]
+    assert (verdict.word, verdict.further_seeds) == ("cannot tell", None)
+
+
+def test_where_pictures_limit_no_number_of_seeds_is_promised() -> None:
+    assert further_seeds(difference([0.3, 0.4, 0.2, 0.35], image_variance=4.0), MARGIN, 0.05) is None
+
+
+def test_noise_of_a_seed_on_pictures_is_not_counted_twice() -> None:
+    scenario = Scenario(seed=0.0, picture=0.0, both=0.8)
+    found = simulate_differences(scenario, 6, 300)
+    estimated = np.mean([each.variance_with(6) for each in found])
+    assert estimated == pytest.approx(0.8**2 / 6, rel=0.25)
+
+
+def test_reach_says_what_few_seeds_cannot_show() -> None:
+    assert not reachable(5, 1).sign_flip_counts and reachable(6, 1).sign_flip_counts
+    assert not reachable(7, 4).sign_flip_counts and reachable(8, 4).sign_flip_counts
+    assert reachable(3, 1).visible == pytest.approx(2.48, abs=0.01)
+    assert "cannot tell" in str(reachable(1, 1))

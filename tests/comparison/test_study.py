@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detrofit.comparison.study import load_study, parse_external, parse_variants, read_study
+from detrofit.errors import DetrofitError
+
+BASE: dict[str, Any] = {"model": "rtdetr-n", "data": "data.yaml", "imgsz": 64, "train": {"epochs": 2}}
+EXTRADW = {"backbone.stage4.block": "extradw"}
+
+
+def test_a_variant_differs_from_the_base_by_its_mapping_alone() -> None:
+    study = load_study({**BASE, "seeds": 3, "variants": {"extradw": EXTRADW, "both": {**EXTRADW, "train.lr": 1e-3}}})
+    base, extradw, both = study.variants
+    assert extradw.experiment.retrofit == EXTRADW and extradw.experiment.train == base.experiment.train
+    assert extradw.changed_settings == [] and both.changed_settings == ["train.lr"]
+    assert both.experiment.train.epochs == 2, "what the variant leaves out stays the base's"
+    assert study.settings.seeds == [0, 1, 2]
+
+
+def test_controls_spend_what_the_variant_costs_in_other_ways() -> None:
+    study = load_study({**BASE, "variants": {"wide": {"model.num_queries": 300}}, "controls": "all"})
+    changes = [variant.changes for variant in study.variants if variant.kind == "control"]
+    assert {"model.decoder_layers": 2} in changes and {"model.decoder_layers": 4} in changes
+    assert {"imgsz": [96, 96]} in changes and {"imgsz": [32, 32]} in changes
+    assert {"model": "rtdetr-s"} in changes
+    assert any(change.get("train.epochs", 0) > 2 for change in changes), changes
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"variants": {"same": {}}}, "variant 'same' changes nothing"),
+        ({"variants": {"same": {"loss.box": "giou"}}}, "variant 'same' changes nothing"),
+        ({"variants": {"a": {"loss.box": "gious"}}}, "variant 'a': .*did you mean"),
+        ({"variants": {"a": {"seed": 3}}}, "cannot change 'seed'"),
+        ({"variants": {"base": EXTRADW}}, "two variants are called 'base'"),
+        ({"variants": {"a/b": EXTRADW}}, "cannot name a variant"),
+        ({"variants": {"a": EXTRADW}, "seeds": [1, 1]}, "each once"),
+        ({"variants": {"a": EXTRADW}, "controls": ["longr"]}, "did you mean 'longer'"),
+        ({"variants": {"a": EXTRADW}, "variant": 1}, "no setting 'variant'; did you mean 'variants'"),
+        ({}, "something to compare"),
+    ],
+)
+def test_mistakes_give_one_line(values: dict[str, Any], line: str) -> None:
+    with pytest.raises(DetrofitError, match=line) as caught:
+        load_study({**BASE, **values})
+    assert "\n" not in str(caught.value)
+
+
+def test_two_variants_of_one_name_are_found_in_yaml_and_on_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("model: rtdetr-n\nvariants:\n  a: {loss.box: nwd}\n  a: {loss.box: siou}\n")
+    with pytest.raises(DetrofitError, match="two variants are called 'a'"):
+        read_study(file)
+    with pytest.raises(DetrofitError, match="two variants are called 'a'"):
+        parse_variants(["a: {loss.box: nwd}", "a: {loss.box: siou}"], {})
+    assert parse_variants(["a: {loss.box: nwd}"], {"b": {}}) == {"b": {}, "a": {"loss.box": "nwd"}}
+    assert parse_external(["yolo=a.json,b.json"]) == {"yolo": ["a.json", "b.json"]}

@@ -1,0 +1,146 @@
+"""`detrofit weights`: import, inspect, export, card; and what a training takes over from another program's file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from detrofit import DetrofitError, build
+from detrofit.cli.app import main
+from detrofit.model.detector import RTDETR
+from detrofit.weights.card import model_card
+from detrofit.weights.huggingface import to_huggingface
+from detrofit.weights.huggingface_folder import write_huggingface
+from detrofit.weights.model_file import ModelInfo, load_model, read_info, save_model
+from detrofit.weights.start import load_start_weights
+from detrofit.weights.transfer_report import transfer_json, transfer_lines
+
+NAMES = ("red", "white", "platelet")
+NARROW: dict[str, Any] = {
+    "backbone": {"part": "resnet-vd", "depth": 18, "widths": [16, 24, 32, 40]},
+    "encoder.attention": {"part": "aifi", "ffn_dim": 48},
+}
+SETTINGS: dict[str, Any] = {
+    "hidden_dim": 32, "decoder_dim": 32, "decoder_ffn_dim": 48, "decoder_layers": 3, "eval_decoder_layers": 2,
+    "num_queries": 12,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face folder of an R18 with three classes."""
+    folder = tmp_path_factory.mktemp("hub")
+    model = build("rtdetr-r18", num_classes=3)
+    state = {name: tensor.contiguous() for name, tensor in to_huggingface(model.state_dict()).items()}
+    save_file(state, folder / "model.safetensors")
+    config = {"model_type": "rt_detr", "id2label": {str(index): name for index, name in enumerate(NAMES)}}
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    return folder
+
+
+def narrow(seed: int = 0, **settings: Any) -> RTDETR:
+    model = build("rtdetr-r18", NARROW, num_classes=3, settings={**SETTINGS, **settings}, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in model.state_dict().items():
+        if name.endswith(("bias", "running_mean")):
+            tensor.normal_(0, 0.2, generator=generator)
+    return model.eval()
+
+
+def info(name: str = "rtdetr-r18") -> ModelInfo:
+    trained = {"data": "cells", "metrics": {"AP": 0.5}, "licence": "CC0"}
+    return ModelInfo(name, NAMES, (0, 1, 2), (64, 64), trained=trained)
+
+
+def test_import_and_inspect(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "model.safetensors"
+    assert main(["weights", "import", str(folder), "--out", str(out)]) == 0
+    assert "Hugging Face RT-DETR, here rtdetr-r18, 3 classes; licence: Apache-2.0" in capsys.readouterr().out
+    assert read_info(out).class_names == NAMES and read_info(out).trained["imported_from"] == "Hugging Face RT-DETR"
+    own, given = load_model(out).state_dict(), build("rtdetr-r18", num_classes=3).state_dict()
+    assert all(torch.equal(own[name], tensor) for name, tensor in given.items())
+    for path in (folder, out):
+        assert main(["weights", "inspect", str(path)]) == 0
+        shown = capsys.readouterr().out
+        assert "rtdetr-r18" in shown and "3: red, white, platelet" in shown
+    assert main(["weights", "import", str(out), "--out", str(out)]) == 2
+    assert "is a model file already" in capsys.readouterr().err
+
+
+def test_unknown_content_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
+    assert main(["weights", "import", str(tmp_path / "a.pth"), "--out", str(tmp_path / "b")]) == 2
+    assert "weights of no known program" in capsys.readouterr().err
+    assert main(["weights", "inspect", str(tmp_path / "a.pth")]) == 2
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(("name", "sampling"), [("rtdetr-r18", "bilinear"), ("rtdetrv2-r18", "discrete")])
+@torch.no_grad()
+def test_transformers_loads_an_export_with_equal_outputs(tmp_path: Path, name: str, sampling: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    model = narrow(sampling=sampling)
+    save_model(tmp_path / "m.safetensors", model, info(name))
+    assert main(["weights", "export", str(tmp_path / "m.safetensors"), str(tmp_path / "hub")]) == 0
+    theirs, report = transformers.AutoModelForObjectDetection.from_pretrained(
+        tmp_path / "hub", output_loading_info=True
+    )
+    assert not report["unexpected_keys"] and not [key for key in report["missing_keys"] if "num_batches" not in key]
+    assert theirs.config.id2label == dict(enumerate(NAMES))
+    images = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    output, prediction = theirs.eval()(images), model(images).prediction
+    torch.testing.assert_close(output.logits, prediction.logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(output.pred_boxes, prediction.boxes, atol=1e-4, rtol=1e-4)
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "hub")
+    assert processor.size["height"] == 64 and not processor.do_normalize
+
+
+def test_what_transformers_has_not_is_not_exported(tmp_path: Path) -> None:
+    model = build("rtdetr-n", {"backbone.stage4.block": "extradw"}, num_classes=3)
+    with pytest.raises(DetrofitError, match=r"transformers' RT-DETR has stock parts only.*backbone\.stage4\.block"):
+        write_huggingface(tmp_path / "hub", model, info("rtdetr-n"))
+    assert not (tmp_path / "hub").exists()
+
+
+def test_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "cells.safetensors"
+    save_model(file, narrow(), info())
+    assert main(["weights", "card", str(file), "--out", str(tmp_path / "README.md")]) == 0
+    text = (tmp_path / "README.md").read_text("utf-8")
+    assert text == model_card(file)
+    for phrase in ("# cells", "3: red, white, platelet", "| metrics.AP | 0.5000 |", "Weights: CC0", "`resnet-vd`"):
+        assert phrase in text
+
+
+def test_a_training_starts_from_it_and_says_what_it_took(folder: Path) -> None:
+    model = build("rtdetr-r18", {"backbone.stage4.block": "extradw"}, num_classes=2)
+    start = load_start_weights(model, str(folder), ("white", "dog"), require=["backbone.stage1", "encoder"])
+    assert start.pretrained == "model" and "licence: Apache-2.0" in start.line
+    content = transfer_json(model, start.report, (64, 64), weights="x")
+    slots = {slot["address"]: slot for slot in content["slots"]}
+    total = sum(parameter.numel() for parameter in model.parameters())
+    assert sum(slot["kept"] + slot["by_class"] + slot["fresh"] for slot in slots.values()) == total
+    assert slots["backbone.stage1"]["fresh"] == 0 < slots["backbone.stage1"]["kept_flops"]
+    assert slots["backbone.stage1"]["kept_flops"] == slots["backbone.stage1"]["flops"]
+    assert slots["backbone.stage4"]["fresh"] > 0 and slots["decoder.score_head"]["by_class"] > 0
+    assert 0 < content["kept_share_of_parameters"] < 1 and 0 < content["kept_share_of_flops"] < 1
+    assert any("backbone.stage4: " in line for line in transfer_lines(content))
+    json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("backbone", r"--require backbone: \d+ tensors under it were not kept, first 'backbone\.stage4"),
+        ("backbone.stag1", r"no such address; did you mean 'backbone\.stage1'"),
+    ],
+)
+def test_what_must_be_kept(folder: Path, address: str, message: str) -> None:
+    model = build("rtdetr-r18", {"backbone.stage4.block": "extradw"}, num_classes=3)
+    with pytest.raises(DetrofitError, match=message):
+        load_start_weights(model, str(folder), NAMES, require=[address])
