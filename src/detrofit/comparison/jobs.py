@@ -77,6 +77,13 @@ def _file_digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else str(file)
 
 
+def portable(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """An experiment's settings without where they were on one machine."""
+    kept = {key: value for key, value in experiment.items() if key not in ("runs", "name", "device", "workers")}
+    named = {key: Path(kept[key]).name for key in ("data", "weights") if kept.get(key)}
+    return kept | named | {"plugins": [Path(file).name for file in kept.get("plugins", [])]}
+
+
 def pack_resamples(values: Mapping[str, np.ndarray]) -> dict[str, str]:
     """AP `[R]` of each metric in 0..1, NaN included, as text for JSON."""
     return {

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detrofit.comparison.jobs import Job, Record, known_records, read_json, record_file, write_record
+from detrofit.comparison.jobs import Job, Record, known_records, portable, read_json, record_file, write_record
 from detrofit.errors import DetrofitError
 from detrofit.evaluation.curves import read_metrics
 from detrofit.files import write_file
@@ -130,7 +130,7 @@ def _killed(job: Job, code: int, log: Path, seconds: float) -> Record:
         "detrofit": __version__,
         "status": "failed",
         "error": f"its process ended with code {code}: {lines[-1] if lines else 'no output'} (see {log})",
-        "experiment": job.experiment.model_dump(mode="json"),
+        "experiment": portable(job.experiment.model_dump(mode="json")),
         "seconds": seconds,
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from detrofit.comparison.jobs import Record, pack_resamples, write_record
+from detrofit.comparison.jobs import Record, pack_resamples, portable, write_record
 from detrofit.comparison.resampled_ap import bootstrap_weights, resampled_ap
 from detrofit.comparison.size_matching import match_by_size
 from detrofit.config.schema import Experiment
@@ -36,7 +36,7 @@ def main(file: Path) -> None:
         record |= {"status": "done", **run_job(Experiment(**job["experiment"]), job["test_split"], job["resamples"])}
     except DetrofitError as error:
         record |= {"status": "failed", "error": str(error)}
-    record |= {"experiment": job["experiment"], "seconds": time.time() - started}
+    record |= {"experiment": portable(job["experiment"]), "seconds": time.time() - started}
     write_record(folder, job["name"], record)
 
 

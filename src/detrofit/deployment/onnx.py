@@ -67,9 +67,7 @@ def write_onnx(target: Path, model: RTDETR, info: ModelInfo, options: ExportOpti
     return description
 
 
-def describe_export(
-    model: RTDETR, info: ModelInfo, size: tuple[int, int], options: ExportOptions
-) -> ExportDescription:
+def describe_export(model: RTDETR, info: ModelInfo, size: tuple[int, int], options: ExportOptions) -> ExportDescription:
     """What the exported file will say about itself."""
     return ExportDescription(
         detrofit=__version__,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,9 @@ from detrofit.weights.model_file import load_model, read_info
 class TorchBackend:
     """Runs a model file. Called with images float32 [B,3,H,W] in 0..1, it returns boxes xyxy in 0..1 [B,K,4],
     scores [B,K] and contiguous labels [B,K], best first."""
+
+    class_names: Sequence[str]
+    category_ids: Sequence[int]
 
     def __init__(self, path: Path, device: str | None = None, plugins: Iterable[Path] = ()) -> None:
         info = read_info(path)

@@ -103,9 +103,9 @@ def _own_flops(model: nn.Module, image_size: Sequence[int]) -> dict[str, int]:
     """Operations that each module does itself, without those of the modules inside it."""
     height, width = image_size
     counts = flops_by_module(copy.deepcopy(model).to("meta"), (height, width))
-    own = {name: count for name, count in counts.items() if name}
-    for name, count in counts.items():
+    own = {name: counts[name] for name, _ in model.named_modules() if name and name in counts}
+    for name in list(own):
         parent = name.rpartition(".")[0]
         if parent in own:
-            own[parent] -= count
+            own[parent] -= counts[name]
     return own

@@ -1,0 +1,51 @@
+"""Small models whose outputs do not tie: every weight is drawn from its own name, wide enough to tell things apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from detrofit.config.models import build
+from detrofit.model.detector import RTDETR
+from detrofit.randomness import derive_seed
+from detrofit.weights.model_file import ModelInfo, save_model
+
+CLASSES = ("cat", "dog", "owl")
+SIZE = (64, 96)
+FEW: Mapping[str, Any] = {"num_queries": 40, "max_detections": 30, "decoder_layers": 2}
+
+
+def draw_model(name: str, retrofit: Mapping[str, Any] | None = None, **settings: Any) -> RTDETR:
+    """A model in eval mode with weights, biases and statistics that no initial value has."""
+    model = build(name, retrofit, num_classes=len(CLASSES), settings={**FEW, **settings}).eval()
+    model.load_state_dict({key: _draw(key, value) for key, value in model.state_dict().items()})
+    return model
+
+
+def _draw(name: str, like: Tensor) -> Tensor:
+    if not like.is_floating_point():
+        return like
+    noise = torch.rand(like.shape, generator=Generator().manual_seed(derive_seed(0, name))) * 2 - 1
+    if name.endswith("running_var") or (like.ndim == 1 and name.endswith("weight")):
+        return 1 + noise / 4
+    if like.ndim <= 1:
+        return noise / 5
+    return noise * math.sqrt((4 if like.ndim == 4 else 6) / like[0].numel())
+
+
+def model_info(name: str, size: tuple[int, int] = SIZE) -> ModelInfo:
+    return ModelInfo(name, CLASSES, (1, 5, 9), size, threshold=0.3)
+
+
+def write_model(
+    folder: Path, name: str = "rtdetr-n", retrofit: Mapping[str, Any] | None = None, **settings: Any
+) -> Path:
+    """The model file of a drawn model."""
+    file = folder / "model.safetensors"
+    save_model(file, draw_model(name, retrofit, **settings), model_info(name))
+    return file
