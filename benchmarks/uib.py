@@ -106,11 +106,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("docs/uib_table.md"))
     arguments = parser.parse_args()
-    lines = [
-        f"Made by `benchmarks/uib.py` on {datetime.date.today()}: {platform.machine()}, {torch.get_num_threads()} "
-        f"threads, torch {torch.__version__.split('+')[0]}, float32, {arguments.imgsz} pixels, batch 1, "
-        f"medians of {arguments.repeats}. Latency is that of the fused backbone over the stock one's.",
-    ]
+    made = f"Made by `benchmarks/uib.py` on {datetime.date.today()}, torch {torch.__version__.split('+')[0]}"
+    if arguments.repeats:
+        made += f", {platform.machine()}, {torch.get_num_threads()} threads, float32, batch 1, medians of "
+        made += f"{arguments.repeats}; latency is that of the fused backbone over the stock one's"
+    lines = [f"{made}, {arguments.imgsz} pixels."]
     for model in ("rtdetr-r18", "rtdetr-r50"):
         with torch.device("cpu" if arguments.repeats else "meta"):
             rows = table(model, arguments.imgsz, arguments.repeats)

@@ -211,15 +211,13 @@ def further_seeds(difference: PairedDifference, margin: float, level: float) -> 
 
 def deciding_power(difference: PairedDifference, margin: float, level: float, seeds: int) -> float:
     """The probability of any verdict but "cannot tell" with so many seeds, if what was estimated is true."""
-    from scipy.stats import norm
-
     error = math.sqrt(difference.variance_with(seeds))
     half = difference.half_width(level, seeds)
     if error == 0:
         return 1.0
 
     def below(value: float) -> float:
-        return float(norm.cdf((value - difference.mean) / error))
+        return 0.5 * math.erfc((difference.mean - value) / (error * math.sqrt(2)))
 
     differs = below(-half) + 1 - below(half)
     room = margin - half

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from detrofit.weights.model_file import ModelInfo
 from detrofit.weights.tensor_file import write_tensors
 
 _DEPTHS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3]}
+_FROZEN_COUNTER = re.compile(r"model\.backbone\..*num_batches_tracked$")
 _DECODER_LAYER = re.compile(r"decoder\.(?:layer|score_head\.layer|box_head\.layer)(\d+)\.")
 
 
@@ -31,7 +33,8 @@ def write_huggingface(folder: Path, model: RTDETR, info: ModelInfo) -> None:
         for name, tensor in model.state_dict().items()
         if not (match := _DECODER_LAYER.match(name)) or int(match.group(1)) < layers
     }
-    tensors = to_huggingface(state)
+    # The backbone's norms are frozen there, and have no counters.
+    tensors = {name: tensor for name, tensor in to_huggingface(state).items() if not _FROZEN_COUNTER.match(name)}
     write_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
     write_file(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
     write_file(folder / "preprocessor_config.json", json.dumps(_preprocessor(info), indent=2) + "\n")
@@ -94,7 +97,7 @@ def _check(model: RTDETR) -> None:
         raise DetrofitError("transformers' RT-DETR has as many points on every level, and the default query selection")
 
 
-def _backbone(choice: dict[str, Any]) -> dict[str, Any]:
+def _backbone(choice: Mapping[str, Any]) -> dict[str, Any]:
     bottleneck = choice["depth"] >= 50
     return {
         "model_type": "rt_detr_resnet",
