@@ -33,9 +33,14 @@ def test_the_target_changes_only_at_the_end(tmp_path):
 def test_whatever_goes_wrong_the_old_file_stays_and_nothing_else(tmp_path, error):
     target = write_file(tmp_path / "file", "old")
     expected = DetrofitError if isinstance(error, OSError) else type(error)
-    with pytest.raises(expected) as caught, atomic_write(target) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def write_half() -> None:
+        with atomic_write(target) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(expected) as caught:
+        write_half()
     if expected is DetrofitError:
         assert str(caught.value).startswith(f"cannot write {target}: No space left on device; free space")
     assert target.read_text() == "old" and names(tmp_path) == ["file"]

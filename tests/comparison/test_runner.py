@@ -44,7 +44,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def plan(folder: Path, **changes: Any) -> PlannedStudy:
-    values = {"model": "rtdetr-n", "data": str(folder.parent / "data"), "imgsz": 64, "train": {"epochs": 1}, "seeds": 2}
+    values = {
+        "model": "rtdetr-n",
+        "data": str(folder.parent / "data"),
+        "imgsz": 64,
+        "train": {"epochs": 1},
+        "seeds": 2,
+        "resamples": 200,
+    }
     return plan_study(load_study({**values, "variants": {"nwd": {"loss.box": "nwd"}}, **changes}), folder)
 
 

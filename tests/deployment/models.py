@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from detrofit.config.models import build
+from detrofit.data.demo_scenes import draw_scene
 from detrofit.model.detector import RTDETR
 from detrofit.randomness import derive_seed
 from detrofit.weights.model_file import ModelInfo, save_model
@@ -20,9 +22,11 @@ SIZE = (64, 96)
 FEW: Mapping[str, Any] = {"num_queries": 40, "max_detections": 30, "decoder_layers": 2}
 
 
-def draw_model(name: str, retrofit: Mapping[str, Any] | None = None, **settings: Any) -> RTDETR:
+def draw_model(
+    name: str, retrofit: Mapping[str, Any] | None = None, num_classes: int = len(CLASSES), **settings: Any
+) -> RTDETR:
     """A model in eval mode with weights, biases and statistics that no initial value has."""
-    model = build(name, retrofit, num_classes=len(CLASSES), settings={**FEW, **settings}).eval()
+    model = build(name, retrofit, num_classes=num_classes, settings={**FEW, **settings}).eval()
     model.load_state_dict({key: _draw(key, value) for key, value in model.state_dict().items()})
     return model
 
@@ -38,14 +42,17 @@ def _draw(name: str, like: Tensor) -> Tensor:
     return noise * math.sqrt((4 if like.ndim == 4 else 6) / like[0].numel())
 
 
-def model_info(name: str, size: tuple[int, int] = SIZE) -> ModelInfo:
-    return ModelInfo(name, CLASSES, (1, 5, 9), size, threshold=0.3)
+def draw_pictures(count: int) -> list[np.ndarray]:
+    """Small scenes, the same at every call."""
+    return [draw_scene(np.random.default_rng(number), 80, 100).picture for number in range(count)]
 
 
-def write_model(
-    folder: Path, name: str = "rtdetr-n", retrofit: Mapping[str, Any] | None = None, **settings: Any
-) -> Path:
-    """The model file of a drawn model."""
+def model_info(name: str, size: tuple[int, int] = SIZE, classes: tuple[str, ...] = CLASSES) -> ModelInfo:
+    return ModelInfo(name, classes, tuple(range(1, 4 * len(classes), 4)), size, threshold=0.3)
+
+
+def write_model(folder: Path, classes: tuple[str, ...] = CLASSES) -> Path:
+    """The model file of a drawn nano model."""
     file = folder / "model.safetensors"
-    save_model(file, draw_model(name, retrofit, **settings), model_info(name))
+    save_model(file, draw_model("rtdetr-n", num_classes=len(classes)), model_info("rtdetr-n", classes=classes))
     return file

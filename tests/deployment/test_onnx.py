@@ -11,19 +11,19 @@ import pytest
 
 from detrofit.deployment.graph import ExportedGraph
 from detrofit.deployment.onnx import OPSET, ExportOptions, write_onnx
-from detrofit.deployment.parity import differences, drawn_pictures, pair_detections
+from detrofit.deployment.parity import differences, pair_detections
 from detrofit.errors import DetrofitError
 from detrofit.model.detector import RTDETR
 from detrofit.runtime.onnx_backend import OnnxBackend
 from detrofit.runtime.preprocess import to_batch
-from tests.deployment.models import SIZE, draw_model, model_info
+from tests.deployment.models import SIZE, draw_model, draw_pictures, model_info
 
 FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "nano": ("rtdetr-n", {}, {}),
     "extradw": ("rtdetr-n", {"backbone.stage[3,4].block": "extradw"}, {}),
     "discrete": ("rtdetr-n", {}, {"sampling": "discrete", "query_selection": "agnostic"}),
     "points": ("rtdetr-n", {}, {"points": [2, 4, 3], "query_selection": "one2many"}),
-    "fine": ("rtdetr-n", {}, {"strides": [4, 8, 16, 32]}),
+    "hgnetv2": ("rtdetr-n", {"backbone": "hgnetv2"}, {}),
     "timm": ("rtdetr-n", {"backbone": {"part": "timm:mobilenetv4_conv_small_035"}}, {}),
 }
 LARGE = {
@@ -38,7 +38,7 @@ def _largest_difference(model: RTDETR, file: Path, options: ExportOptions) -> tu
 
     description = write_onnx(file, model, model_info("drawn"), options)
     backend = OnnxBackend(file)
-    images = to_batch(drawn_pictures().pictures[:3], description.input_size)  # type: ignore[arg-type]
+    images = to_batch(draw_pictures(2), description.input_size)
     with torch.no_grad():
         graph = ExportedGraph(model, description.input_size, raw=False, sampler="grid")
         expected = [each.numpy() for each in graph(torch.from_numpy(images))]

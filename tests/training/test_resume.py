@@ -95,7 +95,7 @@ def assert_same_run(run: Path, straight: Path) -> None:
     assert not list(run.glob(".*.tmp")), "nothing half-written stays after a resumed run"
 
 
-@pytest.mark.parametrize("death", ["writing 2", "replacing 4"])
+@pytest.mark.parametrize("death", ["writing 2", pytest.param("replacing 4", marks=pytest.mark.slow)])
 def test_a_run_killed_while_it_saves_goes_on_bit_for_bit(tiny, tmp_path, straight, death):
     experiment = tiny(**SETTINGS)
     assert finished(process(tmp_path, experiment, death)) == -signal.SIGKILL

@@ -11,9 +11,8 @@ import numpy as np
 from detrofit.comparison.size_matching import FOUND, UNMATCHED, ClassMatches
 from detrofit.evaluation.coco import IOU_THRESHOLDS, RECALL_POINTS, SIZES
 
-MOST_IN_CHUNK = 1024  # resamples at a time; rows shorter than some hundred would cost more calls than sums
-BLOCK = 16  # matches at a time, so that what is computed from them stays in the processor's cache
-CHUNK_ELEMENTS = 2**25  # weights of a class's detections in memory at a time
+CHUNK_ELEMENTS = 2**18  # weights of a class's detections at a time, so that they stay in the processor's cache
+CHUNK_LIMITS = (16, 256)  # resamples at a time
 _AT_50, _AT_75, _ALL_SIZES = 0, 5, 0
 # COCO's recall points that are, as floats, above the hundredth that they stand for: reaching it does not reach them.
 _ABOVE_HUNDREDTH = np.flatnonzero(np.arange(len(RECALL_POINTS)) / 100 < RECALL_POINTS)
@@ -48,13 +47,14 @@ def resampled_ap(matches: Sequence[ClassMatches], weights: np.ndarray, threads: 
         weights: int `[R, N]`, not negative.
         threads: classes are worked on by so many threads.
     """
-    counts = np.ascontiguousarray(weights.T, np.int32)
+    counts = np.ascontiguousarray(weights, np.int32)
     values = np.full((len(weights), 4, len(IOU_THRESHOLDS), len(matches)), np.nan)
+    low, high = CHUNK_LIMITS
 
     def fill(label: int) -> None:
-        chunk = min(MOST_IN_CHUNK, max(1, CHUNK_ELEMENTS // max(1, len(matches[label].image))))
+        chunk = min(high, max(low, CHUNK_ELEMENTS // max(1, len(matches[label].image))))
         for start in range(0, len(weights), chunk):
-            _fill_class(matches[label], counts[:, start : start + chunk], values[start : start + chunk, ..., label])
+            _fill_class(matches[label], counts[start : start + chunk], values[start : start + chunk, ..., label])
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(fill, range(len(matches))))
@@ -68,72 +68,58 @@ def bootstrap_weights(num_images: int, resamples: int, seed: int) -> np.ndarray:
 
 
 def _fill_class(matches: ClassMatches, counts: np.ndarray, values: np.ndarray) -> None:
-    """Write AP `[R, 4, 10]` of a class into `values`; `counts` is `[N, R]`."""
-    weights = counts[matches.image]
+    """Write AP `[R, 4, 10]` of a class into `values`; `counts` is `[R, N]`."""
+    weights = counts.take(matches.image, axis=1)
     for size, images in enumerate(matches.object_images):
         if not len(images):
             continue
-        objects = counts[images].sum(axis=0)
+        objects = counts.take(images, axis=1).sum(axis=1)
         in_range = matches.in_range[size]
-        running = _running_sums(weights[in_range])
+        chosen = weights if in_range.all() else weights.take(np.flatnonzero(in_range), axis=1)
+        running = np.zeros((len(counts), chosen.shape[1] + 1), np.int32)
+        np.cumsum(chosen, axis=1, out=running[:, 1:])
         before = np.cumsum(in_range)
         for threshold, outcome in enumerate(matches.outcome[size]):
             events = np.flatnonzero(outcome != UNMATCHED)
             values[:, size, threshold] = _average_precision(
-                weights, running, before, events, outcome[events] == FOUND, in_range[events], objects
+                weights.take(events, axis=1),
+                running.take(before[events], axis=1),
+                outcome[events] == FOUND,
+                in_range[events],
+                objects,
             )
 
 
 def _average_precision(
-    weights: np.ndarray,
-    running: np.ndarray,
-    before: np.ndarray,
-    events: np.ndarray,
-    found: np.ndarray,
-    in_range: np.ndarray,
-    objects: np.ndarray,
+    weights: np.ndarray, running: np.ndarray, found: np.ndarray, in_range: np.ndarray, objects: np.ndarray
 ) -> np.ndarray:
-    """AP `[R]` from the E matched detections alone (`events`, best first, with their `found` and `in_range`).
+    """AP `[R]` from the E matched detections alone, best first.
 
     Interpolated precision is attained where an object is found, so that false detections matter only through how many
-    lie before each match: all detections of the size up to there, `running[before]`, less the matched among them.
+    lie before each match: `running` `[R, E]`, all detections of the size up to there, less the matched among them.
     """
-    shape = (len(events), weights.shape[1])
-    precision, steps = np.empty(shape), np.empty(shape, np.float32)
-    hits = matched = np.zeros((1, shape[1]), np.int32)
-    reached = np.full((1, shape[1]), -1.0)
-    for start in range(0, len(events), BLOCK):
-        block = slice(start, start + BLOCK)
-        own = weights[events[block]]
-        hits = _running_sums(own * found[block, None], hits[-1])
-        matched = _running_sums(own * in_range[block, None], matched[-1])
-        counted = hits[1:] + running[before[events[block]]] - matched[1:]
-        precision[block] = hits[1:] / np.maximum(counted, 1)
-        reached = np.concatenate([reached[-1:], _recall_points_reached(hits[1:], objects)])
-        steps[block] = reached[1:] - reached[:-1]
-    best, total = np.zeros(shape[1]), np.zeros(shape[1])
-    for row in range(len(events) - 1, -1, -1):
-        np.maximum(best, precision[row], out=best)
-        total += best * steps[row]
+    if not weights.shape[1]:
+        return np.where(objects > 0, 0.0, np.nan)
+    hits = np.cumsum(weights if found.all() else weights * found, axis=1, dtype=np.int32)
+    counted = running
+    if not (found & in_range).all():
+        counted = hits + running - np.cumsum(weights * in_range, axis=1, dtype=np.int32)
+    precision = hits / np.maximum(counted, 1)
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    reached = _recall_points_reached(hits, objects[:, None])
+    total = best[:, 0] * (reached[:, 0] + 1) + np.einsum("re,re->r", best[:, 1:], reached[:, 1:] - reached[:, :-1])
     return np.where(objects > 0, total / len(RECALL_POINTS), np.nan)
 
 
-def _running_sums(rows: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
-    """int32 `[n + 1, R]`: `first` (or 0) and the sum up to each row, faster than cumsum along the first axis."""
-    sums = np.empty((len(rows) + 1, rows.shape[1]), np.int32)
-    sums[0] = 0 if first is None else first
-    for position, row in enumerate(rows):
-        np.add(sums[position], row, out=sums[position + 1])
-    return sums
-
-
 def _recall_points_reached(hits: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """float64 `[E, R]`: the position of the last of COCO's recall points that each recall reaches, compared as COCO
-    compares them."""
+    """float64 `[R, E]`: the position of the last of COCO's recall points that each recall reaches, compared as COCO
+    compares them; `objects` is `[R, 1]`."""
     objects = np.maximum(objects, 1)
-    reached = np.floor(hits * (100 / objects) + 1e-9)
-    delicate = (objects[:, None] * _ABOVE_HUNDREDTH % 100 == 0).any(axis=1)
-    reached[:, delicate] -= RECALL_POINTS[reached[:, delicate].astype(np.intp)] > hits[:, delicate] / objects[delicate]
+    reached = hits * (100 / objects)
+    reached += 1e-9
+    np.floor(reached, out=reached)
+    delicate = (objects * _ABOVE_HUNDREDTH % 100 == 0).any(axis=1)
+    reached[delicate] -= RECALL_POINTS[reached[delicate].astype(np.intp)] > hits[delicate] / objects[delicate]
     return reached
 
 

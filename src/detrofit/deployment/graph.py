@@ -25,6 +25,8 @@ class ExportedGraph(nn.Module):
     labels int64 `[B,K]`, best first; or, raw, to logits `[B,Q,C]` and boxes cxcywh `[B,Q,4]` in 0..1.
     """
 
+    size: Tensor
+
     def __init__(self, model: RTDETR, size: tuple[int, int], *, raw: bool, sampler: Sampler) -> None:
         super().__init__()
         self.model = fuse(model)

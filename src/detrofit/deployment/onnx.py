@@ -22,7 +22,7 @@ from detrofit.weights.model_file import ModelInfo
 
 # Pinned together. The exporter that traces takes a second where the one built on torch.export takes ten or more, is
 # the same in every torch that this package runs with, and writes this opset itself, without a converter after it. 17 is
-# the first opset with LayerNormalization, and its GridSample is what runtimes know best (TensorRT got that of 20 wrong).
+# the first opset with LayerNormalization; its GridSample is the one that runtimes get right (TensorRT: not that of 20).
 OPSET = 17
 EXPORTER = "torch.onnx tracing"
 _ERRORS_ONLY, _SILENT = 3, 4

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from detrofit.errors import DetrofitError
 from detrofit.files import write_file
 from detrofit.model.detector import RTDETR
@@ -16,6 +18,7 @@ from detrofit.weights.model_file import ModelInfo
 from detrofit.weights.tensor_file import write_tensors
 
 _DEPTHS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3]}
+_ATTENTION = "model.decoder.layers.{}.encoder_attn."
 _FROZEN_COUNTER = re.compile(r"model\.backbone\..*num_batches_tracked$")
 _DECODER_LAYER = re.compile(r"decoder\.(?:layer|score_head\.layer|box_head\.layer)(\d+)\.")
 
@@ -35,6 +38,9 @@ def write_huggingface(folder: Path, model: RTDETR, info: ModelInfo) -> None:
     }
     # The backbone's norms are frozen there, and have no counters.
     tensors = {name: tensor for name, tensor in to_huggingface(state).items() if not _FROZEN_COUNTER.match(name)}
+    if "V2" in config["architectures"][0]:
+        points = [1 / count for count in model.frame.points_of_levels for _ in range(count)]
+        tensors |= {f"{_ATTENTION.format(layer)}n_points_scale": torch.tensor(points) for layer in range(layers)}
     write_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
     write_file(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
     write_file(folder / "preprocessor_config.json", json.dumps(_preprocessor(info), indent=2) + "\n")

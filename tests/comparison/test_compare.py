@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from detrofit.cli import main
+from detrofit.data.demo import draw_demo_dataset
+
+
+def command(folder: Path) -> list[str]:
+    return [
+        "compare", "rtdetr-n", "--data", str(folder / "data"), "--variant", "siou: {loss.box: siou}", "--seeds", "2",
+        "--epochs", "1", "--batch", "4", "--imgsz", "64", "--workers", "0", "--out", str(folder / "study"),
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_whole_study_on_drawn_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw_demo_dataset(tmp_path / "data", pictures={"train": 12, "val": 6, "test": 10}, size=(96, 96))
+    assert main([*command(tmp_path), "--dry-run"]) == 0
+    assert "4 runs, 0 of them done" in capsys.readouterr().out
+    assert main(command(tmp_path)) == 0
+    results = json.loads((tmp_path / "study" / "results.json").read_text())
+    assert [line["done"] for line in results["variants"]] == [2, 2]
+    assert results["comparisons"][0]["seeds"] == [0, 1]
+    assert str(tmp_path) not in json.dumps(results), "results name no folder of this machine"
+    assert main(["report", str(tmp_path / "study")]) == 0
+    assert "siou" in capsys.readouterr().out
+
+
+def test_a_mistake_is_told_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command(tmp_path), "--variant", "siou: {loss.box: nwd}"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,121 @@
+"""The ONNX backend on a graph made by hand, without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detrofit.errors import DetrofitError
+from detrofit.runtime.detector import Detector
+from detrofit.runtime.exported import KEY, ExportDescription, best_detections
+from detrofit.runtime.onnx_backend import OnnxBackend, read_description
+
+onnx = pytest.importorskip("onnx")
+
+
+def _description(**changes: object) -> ExportDescription:
+    values = {
+        "detrofit": "0.1.0",
+        "name": "by-hand",
+        "class_names": ("dark", "light"),
+        "category_ids": (4, 2),
+        "input_size": (32, 64),
+        "mean": (0.0, 0.0, 0.0),
+        "std": (1.0, 1.0, 1.0),
+        "threshold": 0.25,
+        "max_detections": 5,
+        "batch": 2,
+        "outputs": "detections",
+        "sampler": "grid",
+        "exporter": {},
+        "parts": {},
+    }
+    return ExportDescription(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def _write(file: Path, description: str | None) -> Path:
+    """A graph for two pictures: one fixed box, whose score is the mean of the picture."""
+    helper, number = onnx.helper, onnx.numpy_helper
+    box = np.array([[[16, 8, 48, 24]]] * 2, np.float32)
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["mean"], axes=[1, 2, 3], keepdims=1),
+        helper.make_node("Reshape", ["mean", "shape"], ["scores"]),
+        helper.make_node("Identity", ["box"], ["boxes"]),
+        helper.make_node("Identity", ["label"], ["labels"]),
+    ]
+    constants = {"shape": np.array([2, 1]), "box": box, "label": np.ones((2, 1), np.int64)}
+    graph = helper.make_graph(
+        nodes,
+        "by hand",
+        [helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [2, 3, 32, 64])],
+        [
+            helper.make_tensor_value_info("boxes", onnx.TensorProto.FLOAT, [2, 1, 4]),
+            helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, [2, 1]),
+            helper.make_tensor_value_info("labels", onnx.TensorProto.INT64, [2, 1]),
+        ],
+        [number.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    if description is not None:
+        helper.set_model_props(model, {KEY: description})
+    onnx.save(model, file)
+    return file
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return _write(tmp_path / "model.onnx", _description().model_dump_json())
+
+
+def test_the_detector_runs_it_and_fills_the_last_batch(file: Path) -> None:
+    detector = Detector(file, device="cpu")
+    pictures = [np.full((100, 200, 3), value, np.uint8) for value in (255, 128, 204)]
+    found = detector(pictures, batch=3)
+    assert [round(float(each.scores[0]), 2) for each in found] == [1.0, 0.5, 0.8]
+    assert found[0].boxes_xyxy.tolist() == [[50, 25, 150, 75]]
+    assert found[0].names == ["light"] and detector.category_ids == (4, 2) and detector.threshold == 0.25
+
+
+def test_torch_is_not_needed(file: Path) -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import numpy as np\n"
+        "from detrofit import Detector\n"
+        f"print(Detector({str(file)!r})(np.full((40, 40, 3), 255, np.uint8)).names)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == "['light']", result.stderr
+
+
+def test_files_of_others_and_damaged_ones_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DetrofitError, match="no description"):
+        OnnxBackend(_write(tmp_path / "foreign.onnx", None))
+    with pytest.raises(DetrofitError, match="class_names"):
+        OnnxBackend(_write(tmp_path / "old.onnx", '{"detrofit": "9", "name": "x"}'))
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(b"\x08\x08nothing")
+    with pytest.raises(DetrofitError, match="cannot be opened") as caught:
+        Detector(damaged)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_device_that_is_not_there_is_one_line(file: Path) -> None:
+    with pytest.raises(DetrofitError, match="cpu or cuda"):
+        OnnxBackend(file, "tpu")
+
+
+def test_the_description_survives_the_file(file: Path) -> None:
+    assert read_description(file) == _description()
+
+
+def test_best_detections_of_raw_outputs() -> None:
+    logits = np.array([[[0.0, 3.0], [2.0, -9.0], [-9.0, -9.0]]], np.float32)
+    boxes = np.array([[[0.5, 0.5, 0.2, 0.4], [0.1, 0.2, 0.2, 0.2], [0, 0, 0, 0]]], np.float32)
+    corners, scores, labels = best_detections(logits, boxes, 3)
+    assert labels.tolist() == [[1, 0, 0]]
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp([[-3.0, -2.0, 0.0]])), rtol=1e-6)
+    np.testing.assert_allclose(corners[0], [[0.4, 0.3, 0.6, 0.7], [0, 0.1, 0.2, 0.3], [0.4, 0.3, 0.6, 0.7]], atol=1e-6)
