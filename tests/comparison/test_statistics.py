@@ -16,7 +16,7 @@ from detrofit.comparison.statistics import (
 )
 from tests.comparison.simulated_studies import Scenario, simulate_differences
 
-STUDIES = 1200
+STUDIES = 800
 MARGIN = 0.5
 
 

@@ -22,7 +22,7 @@ def test_a_variant_differs_from_the_base_by_its_mapping_alone() -> None:
 
 
 def test_controls_spend_what_the_variant_costs_in_other_ways() -> None:
-    study = load_study({**BASE, "variants": {"wide": {"model.num_queries": 300}}, "controls": "all"})
+    study = load_study({**BASE, "variants": {"deep": {"model.decoder_layers": 6}}, "controls": "all"})
     changes = [variant.changes for variant in study.variants if variant.kind == "control"]
     assert {"model.decoder_layers": 2} in changes and {"model.decoder_layers": 4} in changes
     assert {"imgsz": [96, 96]} in changes and {"imgsz": [32, 32]} in changes

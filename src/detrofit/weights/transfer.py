@@ -41,14 +41,14 @@ def transfer(
     same_classes = tuple(source_classes) == tuple(target_classes)
     for name, own in model.state_dict().items():
         given = state.get(name)
-        has_class_rows = any(marker in name for marker in _CLASS_ROWS)
-        by_name = has_class_rows and given is not None and _has_rows(given, source_classes)
-        if given is not None and given.shape == own.shape and (same_classes or not has_class_rows):
-            own.copy_(given)
-            kept.append(name)
-        elif given is not None and by_name and _has_rows(own, target_classes) and given.shape[1:] == own.shape[1:]:
+        if given is None or given.shape[1:] != own.shape[1:]:
+            fresh.append(name)
+        elif not same_classes and _has_class_rows(name, (given, source_classes), (own, target_classes)):
             _copy_class_rows(own, given, source_classes, target_classes)
             by_class.append(name)
+        elif given.shape == own.shape:
+            own.copy_(given)
+            kept.append(name)
         else:
             fresh.append(name)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
@@ -58,9 +58,10 @@ def transfer(
     return TransferReport(kept, by_class, fresh, share)
 
 
-def _has_rows(tensor: Tensor, classes: Sequence[str]) -> bool:
-    """Whether the first dimension is one row a class; the denoising embedding has one more, for padding."""
-    return len(tensor) in (len(classes), len(classes) + 1)
+def _has_class_rows(name: str, *tensors: tuple[Tensor, Sequence[str]]) -> bool:
+    """Whether the first dimension of all is one row a class; the denoising embedding has one more, for padding."""
+    fit = all(len(tensor) in (len(classes), len(classes) + 1) for tensor, classes in tensors)
+    return fit and any(marker in name for marker in _CLASS_ROWS)
 
 
 def _copy_class_rows(own: Tensor, given: Tensor, source: Sequence[str], target: Sequence[str]) -> None:
