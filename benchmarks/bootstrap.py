@@ -1,6 +1,6 @@
 """Time of a bootstrap over pictures of the AP of a pair of models, on drawn predictions.
 
-    python benchmarks/bootstrap.py [--images 5000] [--classes 80] [--resamples 2000] [--threads 2]
+    python benchmarks/bootstrap.py [--images 5000] [--classes 80] [--resamples 2000] [--threads 2] [--by-size]
 
 About 7 objects and 100 detections a picture, as a detector gives on COCO. Reports matching and resampling apart.
 """
@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--detections", type=int, default=100)
     parser.add_argument("--resamples", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--by-size", action="store_true", help="also AP of small, medium and large objects")
     arguments = parser.parse_args()
     generator = np.random.default_rng(0)
     index = draw_index(generator, arguments.images, arguments.classes, 7.3)
@@ -74,7 +75,8 @@ def main() -> None:
     matched, matched_cpu = time.perf_counter(), time.process_time()
     weights = bootstrap_weights(len(index), arguments.resamples, seed=0)
     values = [
-        resampled_ap(each, weights, threads=arguments.threads).summary(index.class_names)["AP"] for each in matches
+        resampled_ap(each, weights, arguments.threads, arguments.by_size).summary(index.class_names)["AP"]
+        for each in matches
     ]
     done, done_cpu = time.perf_counter(), time.process_time()
     difference = values[1] - values[0]

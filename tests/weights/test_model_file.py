@@ -165,3 +165,41 @@ def test_loading_warns_of_nothing_for_our_own_parts(file):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_model(file)
+
+
+def rewritten(file, target, **changes):
+    """The file with its description changed: lies, where it does not fit the rest."""
+    with safetensors.safe_open(file, "pt") as opened:
+        description = json.loads(opened.metadata()["detrofit"])
+    for path, value in changes.items():
+        *sections, key = path.split("__")
+        place = description
+        for section in sections:
+            place = place[section]
+        place[key] = value
+    safetensors.torch.save_file(safetensors.torch.load_file(file), target, {"detrofit": json.dumps(description)})
+    return target
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"info__class_names": ["cat"]}, "3 classes with 1 names"),
+        ({"model__num_classes": 4}, "4 classes with 3 names"),
+        ({"model__frame": {"hidden_dim": 7}}, "hidden_dim"),
+        ({"model__slots": {"nothing.here": "basic"}}, "there is no slot"),
+        ({"model__retrofit": 3}, "model.retrofit"),
+        ({"parts": None}, "parts"),
+        ({"format": "new"}, "format"),
+    ],
+)
+def test_a_description_that_lies_is_one_line(file, tmp_path, changes, words):
+    with pytest.raises(DetrofitError) as caught:
+        load_model(rewritten(file, tmp_path / "lie.safetensors", **changes))
+    assert words in str(caught.value) and "lie.safetensors" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_part_of_ours_under_the_name_of_a_plug_in_warns(file, tmp_path):
+    origin = {"source": "my_part.py", "version": "0" * 64}
+    with pytest.warns(UserWarning, match=r"part 'extradw' differs .*my_part\.py"):
+        load_model(rewritten(file, tmp_path / "other.safetensors", parts__extradw=origin))

@@ -11,7 +11,7 @@ import numpy as np
 from detrofit.comparison.size_matching import FOUND, UNMATCHED, ClassMatches
 from detrofit.evaluation.coco import IOU_THRESHOLDS, RECALL_POINTS, SIZES
 
-CHUNK_ELEMENTS = 2**18  # weights of a class's detections at a time, so that they stay in the processor's cache
+CHUNK_ELEMENTS = 2**20  # weights of a class's detections at a time, so that they stay in the processor's cache
 CHUNK_LIMITS = (16, 256)  # resamples at a time
 _AT_50, _AT_75, _ALL_SIZES = 0, 5, 0
 # COCO's recall points that are, as floats, above the hundredth that they stand for: reaching it does not reach them.
@@ -36,7 +36,9 @@ class ResampledAP:
         return numbers | {f"AP/{name}": _mean(whole[..., label]) for label, name in enumerate(class_names)}
 
 
-def resampled_ap(matches: Sequence[ClassMatches], weights: np.ndarray, threads: int = 1) -> ResampledAP:
+def resampled_ap(
+    matches: Sequence[ClassMatches], weights: np.ndarray, threads: int = 1, by_size: bool = True
+) -> ResampledAP:
     """AP when picture i counts `weights[r, i]` times, for each resample r.
 
     Equal to COCO's evaluator on a data set that holds each picture so many times, side by side; of detections with the
@@ -46,15 +48,18 @@ def resampled_ap(matches: Sequence[ClassMatches], weights: np.ndarray, threads: 
         matches: one a class, from `match_by_size`.
         weights: int `[R, N]`, not negative.
         threads: classes are worked on by so many threads.
+        by_size: also for small, medium and large, which takes as long again; else NaN there.
     """
     counts = np.ascontiguousarray(weights, np.int32)
     values = np.full((len(weights), 4, len(IOU_THRESHOLDS), len(matches)), np.nan)
     low, high = CHUNK_LIMITS
+    sizes = 4 if by_size else 1
 
     def fill(label: int) -> None:
         chunk = min(high, max(low, CHUNK_ELEMENTS // max(1, len(matches[label].image))))
         for start in range(0, len(weights), chunk):
-            _fill_class(matches[label], counts[start : start + chunk], values[start : start + chunk, ..., label])
+            rows = slice(start, start + chunk)
+            _fill_class(matches[label], counts[rows], values[rows, :sizes, :, label])
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(fill, range(len(matches))))
@@ -68,9 +73,9 @@ def bootstrap_weights(num_images: int, resamples: int, seed: int) -> np.ndarray:
 
 
 def _fill_class(matches: ClassMatches, counts: np.ndarray, values: np.ndarray) -> None:
-    """Write AP `[R, 4, 10]` of a class into `values`; `counts` is `[R, N]`."""
+    """Write AP of a class into `values` `[R, 1 or 4, 10]`, by size and threshold; `counts` is `[R, N]`."""
     weights = counts.take(matches.image, axis=1)
-    for size, images in enumerate(matches.object_images):
+    for size, images in enumerate(matches.object_images[: values.shape[1]]):
         if not len(images):
             continue
         objects = counts.take(images, axis=1).sum(axis=1)

@@ -42,6 +42,8 @@ def main(file: Path) -> None:
 
 def run_job(experiment: Experiment, test_split: str, resamples: int) -> Record:
     """Train (from the last saved state, if there is one), score the best checkpoint on the test split."""
+    import torch
+
     from detrofit.training.loop import resume, train
     from detrofit.training.score import score_file
 
@@ -59,17 +61,17 @@ def run_job(experiment: Experiment, test_split: str, resamples: int) -> Record:
     return {
         "val_AP": result.best,
         "curve": [[row["epoch"], row["AP"]] for row in rows],
-        **score_record(index, predictions, resamples),
+        **score_record(index, predictions, resamples, torch.get_num_threads()),
         **_costs(best, experiment),
     }
 
 
-def score_record(index: DetectionIndex, predictions: Predictions, resamples: int) -> Record:
+def score_record(index: DetectionIndex, predictions: Predictions, resamples: int, threads: int = 1) -> Record:
     """AP by metric on the test split as it is, and resampled; metrics without objects are left out."""
     weights = np.concatenate(
         [np.ones((1, len(index)), np.int32), bootstrap_weights(len(index), resamples, BOOTSTRAP_SEED)]
     )
-    numbers = resampled_ap(match_by_size(index, predictions), weights).summary(index.class_names)
+    numbers = resampled_ap(match_by_size(index, predictions), weights, threads).summary(index.class_names)
     present = {name: values for name, values in numbers.items() if not np.isnan(values[0])}
     return {
         "test": {name: float(values[0]) for name, values in present.items()},

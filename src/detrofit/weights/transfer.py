@@ -60,8 +60,9 @@ def transfer(
 
 def _has_class_rows(name: str, *tensors: tuple[Tensor, Sequence[str]]) -> bool:
     """Whether the first dimension of all is one row a class; the denoising embedding has one more, for padding."""
-    fit = all(len(tensor) in (len(classes), len(classes) + 1) for tensor, classes in tensors)
-    return fit and any(marker in name for marker in _CLASS_ROWS)
+    if not any(marker in name for marker in _CLASS_ROWS):
+        return False
+    return all(len(tensor) in (len(classes), len(classes) + 1) for tensor, classes in tensors)
 
 
 def _copy_class_rows(own: Tensor, given: Tensor, source: Sequence[str], target: Sequence[str]) -> None:
