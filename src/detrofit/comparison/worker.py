@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -48,7 +49,9 @@ def run_job(experiment: Experiment, test_split: str, resamples: int) -> Record:
     from detrofit.training.score import score_file
 
     run = experiment.runs / str(experiment.name)
-    result = resume(run) if (run / STATE).exists() else train(experiment)
+    if not (run / STATE).exists():
+        shutil.rmtree(run, ignore_errors=True)  # of a run that was killed before it had saved anything
+    result = resume(run) if run.exists() else train(experiment)
     best = result.folder / BEST
     out, evaluation = score_file(
         best, experiment.data, test_split, batch=experiment.train.batch, workers=experiment.workers,

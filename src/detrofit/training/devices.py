@@ -73,6 +73,23 @@ class Devices:
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, 0)
 
+    @contextmanager
+    def norms_alone(self, model: nn.Module) -> Iterator[None]:
+        """Lets each process run the model by itself: synchronised norms would wait for the others."""
+        norms = [module for module in model.modules() if isinstance(module, nn.SyncBatchNorm)]
+        if not norms:
+            yield
+            return
+        together = norms[0].process_group
+        alone, _ = torch.distributed.new_subgroups(group_size=1)
+        try:
+            for norm in norms:
+                norm.process_group = alone
+            yield
+        finally:
+            for norm in norms:
+                norm.process_group = together
+
     def sum_and_max(self, *values: float) -> list[tuple[float, float]]:
         """Each number summed over the processes, and its maximum."""
         if self.world_size == 1:

@@ -40,4 +40,4 @@ class Reporter:
     def say(self, line: str) -> None:
         """A line above the bar."""
         if self.visible:
-            self.console.print(line, highlight=False, markup=False)
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -93,12 +93,13 @@ class Stepper:
         """Undo what the step did to the model, and keep its bad batches as evidence."""
         self.optimizer.zero_grad(set_to_none=True)
         found = []
-        for run in runs:
-            self.guard.restore()
-            fault = first_fault(self.model, partial(run.losses, self.model), run.images)
-            if fault is not None:
-                name = f"step{step}" if run.shares == 1 else f"step{step}_share{run.share}"
-                found.append(self.guard.keep(name, fault, run.images, run.targets))
+        with self.devices.norms_alone(self.model):
+            for run in runs:
+                self.guard.restore()
+                fault = first_fault(self.model, partial(run.losses, self.model), run.images)
+                if fault is not None:
+                    name = f"step{step}" if run.shares == 1 else f"step{step}_share{run.share}"
+                    found.append(self.guard.keep(name, fault, run.images, run.targets))
         self.guard.restore()
         self.guard.failed(found[0] if found else "a tensor of another process, which names it")
 
