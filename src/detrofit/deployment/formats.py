@@ -19,7 +19,7 @@ _RECIPE = "recipe from the .onnx file in docs/deploy.md"
 FORMATS = (
     ShippedFormat("PyTorch", ".safetensors", True, "the model itself; parity with published weights is tested"),
     ShippedFormat("ONNX", ".onnx", True, "tests/deployment runs every model family; each export has a parity record"),
-    ShippedFormat("OpenVINO", ".xml", True, "float32, on CPUs: as ONNX"),
+    ShippedFormat("OpenVINO", ".xml", True, "float32, CPU: tests run the nano model; exports have a parity record"),
     ShippedFormat("TensorRT", ".engine", False, _RECIPE),
     ShippedFormat("Core ML", ".mlpackage", False, _RECIPE),
     ShippedFormat("TFLite", ".tflite", False, _RECIPE),
