@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from detrofit.comparison.jobs import Record, unpack_resamples
+from detrofit.comparison.jobs import Record, portable, unpack_resamples
 from detrofit.comparison.splits import StudyData
 from detrofit.comparison.statistics import ALPHA, PairedDifference, paired_difference, reachable, verdicts
-from detrofit.comparison.study import BASE, Study
+from detrofit.comparison.study import BASE, Study, Variant, describe
 from detrofit.version import __version__
 
 FORMAT = 1
@@ -22,6 +22,7 @@ HEADLINE = "AP"
 POINTS = 100  # results are in AP points, of 100
 CORRECTED = ("variant", "external")  # kinds that Holm counts; a control is no claim
 _COSTS = ("parameters", "gflops", "file_bytes", "latency_ms", "seconds")
+_LINE_KEYS = ("name", "kind", "changes", "changed_settings", "model", "configuration")
 
 Results = dict[str, Any]
 
@@ -35,6 +36,7 @@ def study_results(study: Study, data: StudyData, records: Sequence[Record], name
             "changes": each.changes,
             "changed_settings": each.changed_settings,
             "model": each.experiment.model.name,
+            "configuration": _configuration(each),
         }
         for each in study.variants
     ]
@@ -44,12 +46,22 @@ def study_results(study: Study, data: StudyData, records: Sequence[Record], name
         "format": FORMAT,
         "detrofit": __version__,
         "study": name,
-        "data": {"name": data.path.name, "digest": data.digest, "classes": list(data.class_names)},
+        "data": {
+            "name": data.path.name,
+            "digest": data.digest,
+            "classes": list(data.class_names),
+            "objects": data.objects,
+        },
         "settings": {**settings, "alpha": ALPHA},
         "notes": [*data.notes, *study.notes],
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
     }
     return analyse({**head, "variants": lines, "runs": list(records)})
+
+
+def _configuration(variant: Variant) -> dict[str, Any]:
+    """All settings and every slot with its part's options, resolved, without what is one machine's or one run's."""
+    return {key: value for key, value in portable(describe(variant.experiment)).items() if key != "seed"}
 
 
 def analyse(results: Mapping[str, Any]) -> Results:
@@ -74,7 +86,7 @@ def _line(line: Mapping[str, Any], runs: Sequence[Record]) -> dict[str, Any]:
     done = [run for run in own if run["status"] == "done"]
     scores = [POINTS * run["test"][HEADLINE] for run in done]
     costs = {key: float(np.median(values)) for key in _COSTS if (values := [run[key] for run in done if key in run])}
-    kept = {key: line.get(key) for key in ("name", "kind", "changes", "changed_settings", "model")}
+    kept = {key: line.get(key) for key in _LINE_KEYS}
     return kept | {
         "done": len(done),
         "failed": [{"seed": run["seed"], "error": run["error"]} for run in own if run["status"] == "failed"],

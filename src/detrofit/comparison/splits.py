@@ -15,6 +15,7 @@ from detrofit.data.index import DetectionIndex, pack_names
 from detrofit.data.open import Dataset, open_dataset
 from detrofit.data.write import coco_document
 from detrofit.errors import DetrofitError
+from detrofit.evaluation.coco import SIZE_BOUNDS, SIZES
 from detrofit.files import write_file
 from detrofit.randomness import derive_seed
 
@@ -24,7 +25,10 @@ FEWEST_HELD_OUT = 8
 
 @dataclass(frozen=True)
 class StudyData:
-    """Where a study's data is, its splits, a digest of their content, and what people must know about it."""
+    """Where a study's data is, its splits, a digest of their content, and what people must know about it.
+
+    `objects` counts what each metric rests on in the test split: `AP`, `AP_small` and so on, `AP/CLASS`.
+    """
 
     path: Path
     val_split: str
@@ -32,6 +36,7 @@ class StudyData:
     digest: str
     class_names: tuple[str, ...]
     notes: tuple[str, ...]
+    objects: dict[str, int]
 
 
 def prepare_data(source: Path, val_split: str, test_split: str, folder: Path) -> StudyData:
@@ -54,7 +59,18 @@ def prepare_data(source: Path, val_split: str, test_split: str, folder: Path) ->
     indices = [dataset.split(name) for name in ("train", val_split, test_split)]
     notes += _absent_classes(indices[-1])
     digest = hashlib.sha256("".join(index_digest(index) for index in indices).encode()).hexdigest()
-    return StudyData(source.absolute(), val_split, test_split, digest, tuple(dataset.class_names), tuple(notes))
+    names, objects = tuple(dataset.class_names), count_objects(indices[-1])
+    return StudyData(source.absolute(), val_split, test_split, digest, names, tuple(notes), objects)
+
+
+def count_objects(index: DetectionIndex) -> dict[str, int]:
+    """How many objects of a split count for AP, for each size and for each class, by the metric's name."""
+    labels, areas = index.labels[~index.crowd], index.areas[~index.crowd]
+    counts = {"AP": len(labels)}
+    for size, (low, high) in zip(SIZES, SIZE_BOUNDS, strict=True):
+        counts[f"AP_{size}"] = int(((areas >= low) & (areas <= high)).sum())
+    by_class = np.bincount(labels, minlength=len(index.class_names)).tolist()
+    return counts | {f"AP/{name}": count for name, count in zip(index.class_names, by_class, strict=True)}
 
 
 def index_digest(index: DetectionIndex) -> str:
