@@ -17,8 +17,8 @@ class FakeBackend:
     threshold = 0.5
     max_detections = 300
 
-    def __init__(self, path: Path, device: str | None, plugins: Sequence[str | Path]) -> None:
-        self.opened = (path, device, plugins)
+    def __init__(self, path: Path, device: str | None, plugins: Sequence[str | Path], **options: object) -> None:
+        self.opened, self.options = (path, device, plugins), options
         self.batch_sizes: list[int] = []
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -33,5 +33,5 @@ class FakeBackend:
 
 
 class NeedsMissingModule:
-    def __init__(self, *_: object) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")

@@ -14,7 +14,7 @@ from detrofit.extras import explain_missing_module
 
 
 class Backend(Protocol):
-    """A loaded model file. Backends are called with (path, device, plugins) to open one.
+    """A loaded model file. Backends are called with (path, device, plugins, half=, threads=) to open one.
 
     Attributes:
         class_names: C names, by contiguous class id.
@@ -50,17 +50,31 @@ BACKENDS = {
 }
 
 
-def open_backend(file: str | Path, device: str | None = None, plugins: Sequence[str | Path] = ()) -> Backend:
+def open_backend(
+    file: str | Path,
+    device: str | None = None,
+    plugins: Sequence[str | Path] = (),
+    *,
+    half: bool | None = None,
+    threads: int | None = None,
+) -> Backend:
     """Open a model file with the backend of its suffix.
 
-    Raises `DetrofitError` if the file is missing, of a kind that no backend runs, or if its backend is not installed.
+    Args:
+        half: compute in the device's half precision (bf16 or float16), or in float32; None as the file says.
+        threads: of the processor; None for as many as the backend thinks best.
+
+    Raises `DetrofitError` if the file is missing, of a kind that no backend runs, if its backend is not installed, or
+    if its device has no half precision.
     """
     path = Path(file)
     _check_file(path)
+    if threads is not None and threads < 1:
+        raise DetrofitError(f"threads is {threads}; give 1 or more")
     module, attribute = BACKENDS[path.suffix.lower()].split(":")
     try:
         backend = getattr(importlib.import_module(module), attribute)
-        return backend(path, device, tuple(Path(plugin) for plugin in plugins))
+        return backend(path, device, tuple(Path(plugin) for plugin in plugins), half=half, threads=threads)
     except ModuleNotFoundError as error:
         raise (explain_missing_module(error) or error) from error
 

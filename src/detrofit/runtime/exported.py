@@ -14,6 +14,8 @@ from detrofit.errors import DetrofitError
 KEY = "detrofit"  # of the description in the file's own metadata
 FORMAT = 1
 
+Precision = Literal["float32", "half", "int8"]
+
 
 class ExportDescription(BaseModel):
     """What travels inside an exported file.
@@ -32,6 +34,9 @@ class ExportDescription(BaseModel):
         outputs: detections are boxes (xyxy in pixels of the input), scores and labels, best first; raw ones are
             logits and boxes (cxcywh in 0..1), one of each a query.
         sampler: how the decoder reads between cells.
+        precision: what the graph computes in; half is float16, or bf16 where a processor has that instead.
+        quantisation: how an int8 file was made: with what, calibrated on what, which part of it stays in float.
+        parameters, flops: of the network in deploy form for one picture; two operations a multiply-add.
         exporter: what made the graph, with its versions.
         parts: the part at each address of the model.
     """
@@ -52,6 +57,10 @@ class ExportDescription(BaseModel):
     batch: int | None
     outputs: Literal["detections", "raw"]
     sampler: Literal["grid", "gather"]
+    precision: Precision = "float32"
+    quantisation: dict[str, Any] | None = None
+    parameters: int | None = None
+    flops: int | None = None
     exporter: dict[str, Any]
     parts: dict[str, str]
 

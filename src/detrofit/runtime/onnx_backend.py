@@ -18,12 +18,26 @@ _ERRORS_ONLY = 3
 class OnnxBackend(ExportedBackend):
     """A .onnx file of ours, opened on `cpu` or `cuda` (default: CUDA where this ONNX Runtime has it).
 
-    Raises DetrofitError for a file that is damaged or none of ours, or a device that is not there.
+    It computes in the precision of its graph. Raises DetrofitError for a file that is damaged or none of ours, a device
+    that is not there, or another precision.
     """
 
-    def __init__(self, path: Path, device: str | None = None, plugins: Sequence[Path] = ()) -> None:
-        self.session = open_session(path, device)
+    def __init__(
+        self,
+        path: Path,
+        device: str | None = None,
+        plugins: Sequence[Path] = (),
+        *,
+        half: bool | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.session = open_session(path, device, threads)
         super().__init__(_description(path, self.session))
+        if half is not None and half != (self.description.precision == "half"):
+            raise DetrofitError(
+                f"{path} computes in {self.description.precision}, as it was exported; "
+                f"export it {'with' if half else 'without'} --half"
+            )
 
     def compute(self, images: np.ndarray) -> list[np.ndarray]:
         outputs: list[np.ndarray] = self.session.run(None, {self.session.get_inputs()[0].name: images})
@@ -35,9 +49,10 @@ def read_description(path: Path) -> ExportDescription:
     return _description(path, open_session(path, "cpu"))
 
 
-def open_session(path: Path, device: str | None) -> Any:
+def open_session(path: Path, device: str | None, threads: int | None = None) -> Any:
     """The file in ONNX Runtime; DetrofitError if it cannot be read or the device is not there."""
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0  # 0: as many as there are cores
     options.log_severity_level = _ERRORS_ONLY
     providers = _providers(device)  # a mistake in the device is no damage of the file
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -14,26 +15,70 @@ from detrofit.runtime.exported import KEY, ExportDescription, ExportedBackend, p
 
 
 class OpenVinoBackend(ExportedBackend):
-    """A .xml file of ours, compiled for one picture after another in float32, as the parity record was made.
+    """A .xml file of ours, compiled for one picture after another.
 
-    Raises DetrofitError for files that are damaged, incomplete or none of ours, or a device that is not there.
+    It computes in float32, as the parity record was made, or in the device's half precision where the file was
+    exported for that or `half` asks for it. Raises DetrofitError for files that are damaged, incomplete or none of
+    ours, a device that is not there, or one without half precision.
     """
 
-    def __init__(self, path: Path, device: str | None = None, plugins: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        device: str | None = None,
+        plugins: Sequence[Path] = (),
+        *,
+        half: bool | None = None,
+        threads: int | None = None,
+    ) -> None:
         model = read_model(path)
         super().__init__(_description(path, model))
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        device = (device or "cpu").upper()
+        core = openvino.Core()
         try:
-            compiled = openvino.Core().compile_model(model, (device or "cpu").upper(), settings)
+            precision = _precision(core, device, half, self.description)
+            compiled = core.compile_model(model, device, _settings(precision, threads))
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
-            raise DetrofitError(f"{path} cannot be run by OpenVINO on '{device or 'cpu'}': {reason}") from None
-        self.compiled = compiled
+            raise DetrofitError(f"{path} cannot be run by OpenVINO on '{device.lower()}': {reason}") from None
+        self.compiled, self.precision = compiled, precision
+        self._idle: SimpleQueue[Any] = SimpleQueue()
 
     def compute(self, images: np.ndarray) -> list[np.ndarray]:
-        # A request of its own for each call, so that threads may share the backend; its buffers go with it.
-        results = self.compiled.create_infer_request().infer([images])
-        return [np.array(results[port]) for port in self.compiled.outputs]
+        # Each call has a request to itself, so that threads may share the backend; a request owns large buffers, so it
+        # is used again.
+        try:
+            request = self._idle.get_nowait()
+        except Empty:
+            request = self.compiled.create_infer_request()
+        results = request.infer([np.ascontiguousarray(images)], share_inputs=True)
+        answers = [np.array(results[port]) for port in self.compiled.outputs]
+        self._idle.put(request)
+        return answers
+
+
+def half_precision(device: str = "CPU") -> str | None:
+    """The half precision that a device computes in natively, `bf16` or `f16`; None if it has none."""
+    return _half_precision(openvino.Core(), device)
+
+
+def _half_precision(core: Any, device: str) -> str | None:
+    capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+    return next((name.lower() for name in ("BF16", "FP16") if name in capabilities), None)
+
+
+def _precision(core: Any, device: str, half: bool | None, description: ExportDescription) -> str:
+    if half is False or (half is None and description.precision != "half"):
+        return "f32"
+    found = _half_precision(core, device)
+    if found is None and half:
+        raise DetrofitError(f"'{device.lower()}' computes in no half precision of its own; leave out --half")
+    return found or "f32"
+
+
+def _settings(precision: str, threads: int | None) -> dict[str, Any]:
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    return settings if threads is None else {**settings, "INFERENCE_NUM_THREADS": threads}
 
 
 def read_description(path: Path) -> ExportDescription:

@@ -15,22 +15,38 @@ from detrofit.weights.model_file import load_model, read_info
 
 class TorchBackend:
     """Runs a model file. Called with images float32 [B,3,H,W] in 0..1, it returns boxes xyxy in 0..1 [B,K,4],
-    scores [B,K] and contiguous labels [B,K], best first."""
+    scores [B,K] and contiguous labels [B,K], best first.
+
+    Half precision is bf16 on a processor and float16 on CUDA. `threads` are set for the whole process, as torch has it.
+    """
 
     class_names: Sequence[str]
     category_ids: Sequence[int]
 
-    def __init__(self, path: Path, device: str | None = None, plugins: Iterable[Path] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        device: str | None = None,
+        plugins: Iterable[Path] = (),
+        *,
+        half: bool | None = None,
+        threads: int | None = None,
+    ) -> None:
         info = read_info(path)
         self.class_names, self.category_ids = info.class_names, info.category_ids
         self.input_size, self.threshold = info.input_size, info.threshold
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.half = bool(half)
         self.model = fuse(load_model(path, plugins=plugins)).to(self.device).to(memory_format=torch.channels_last)
         self.max_detections = self.model.frame.max_detections
+        if threads is not None:
+            torch.set_num_threads(threads)
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        output = self.model(torch.from_numpy(images).to(self.device, memory_format=torch.channels_last))
+        half = torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        with torch.autocast(self.device.type, half, enabled=self.half):
+            output = self.model(torch.from_numpy(images).to(self.device, memory_format=torch.channels_last))
         found = postprocess(output.prediction, torch.ones(len(images), 2), self.max_detections)
         arrays = (tensor.float().cpu().numpy() for tensor in (found.boxes, found.scores, found.labels))
         return tuple(arrays)  # type: ignore[return-value]
