@@ -1,7 +1,8 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees half of one, and telling whether two hold the same."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,3 +39,12 @@ def write_file(target: str | Path, content: str | bytes) -> Path:
     with atomic_write(target) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     return target
+
+
+def file_digest(file: str | Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(file).open("rb") as opened:
+        while block := opened.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

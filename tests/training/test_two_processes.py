@@ -19,6 +19,7 @@ import torch
 from detrofit import build
 from detrofit.data.loader import EvaluationLoader
 from detrofit.data.open import open_dataset
+from detrofit.distillation.teacher import Teacher
 from detrofit.training.devices import Devices
 from detrofit.training.finite import FiniteGuard
 from detrofit.training.optimizer import freeze_norms
@@ -34,6 +35,11 @@ set_training_mode(model, freeze_norms(model, ["backbone", "encoder", "decoder"])
 optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
 network, optimizer = devices.accelerator.prepare(model, optimizer)
 stepper = Stepper(model, network, optimizer, devices, FiniteGuard(model, folder), 0, 0.1, [])
+if kind == "teacher":  # surer of itself than random numbers are, so that its confidence matters
+    teacher = build("rtdetr-n", num_classes=5, settings={"num_queries": 30}, seed=1)
+    for head in teacher.decoder.score_head.values():
+        head.bias.data += torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0])
+    stepper.teacher, stepper.teacher_weight = Teacher(teacher, range(5)), 2.0
 images, targets = next(iter(EvaluationLoader(open_dataset(data).split("train"), (64, 64), 4, workers=0)))
 if kind == "empty":  # the second half of the batch has no box, which is all of rank 1's
     targets = [t if i < 2 else {**t, "boxes": t["boxes"][:0], "labels": t["labels"][:0]} for i, t in enumerate(targets)]
@@ -89,7 +95,7 @@ def run(folder: Path, data: Path, world_size: int, kind: str) -> dict:
     return json.loads(outputs[0][0].splitlines()[-1])
 
 
-@pytest.mark.parametrize("kind", ["full", "empty"])
+@pytest.mark.parametrize("kind", ["full", "empty", "teacher"])
 def test_two_processes_make_the_steps_of_one(tmp_path, tiny_data, kind):
     one, two = run(tmp_path, tiny_data, 1, kind), run(tmp_path, tiny_data, 2, kind)
     for alone, shared in zip(one["losses"], two["losses"], strict=True):

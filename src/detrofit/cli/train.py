@@ -27,6 +27,9 @@ def train(
     require: Annotated[
         list[str], typer.Option(help="Fail unless all under this address comes from the weights; repeatable.")
     ] = [],  # noqa: B006
+    teacher: Annotated[
+        Path | None, typer.Option(help="A trained model file or run folder to learn from beside the targets.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that load pictures.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random stream.")] = None,
@@ -40,7 +43,7 @@ def train(
 
     options: dict[str, Any] = {"data": data, "imgsz": imgsz and parse_image_size(imgsz), "weights": weights}
     options |= {"device": device, "workers": workers, "seed": seed, "name": name, "plugins": plugin or None}
-    options["require"] = require or None
+    options |= {"require": require or None, "train.teacher": teacher}
     options |= {"train.epochs": epochs, "train.batch": batch, "train.lr": lr}
     options = {key: value for key, value in options.items() if value is not None}
     if resume is None:

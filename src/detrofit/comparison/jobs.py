@@ -17,7 +17,7 @@ from detrofit.comparison.splits import StudyData
 from detrofit.comparison.study import Study
 from detrofit.config.schema import Experiment
 from detrofit.errors import DetrofitError
-from detrofit.files import write_file
+from detrofit.files import file_digest, write_file
 from detrofit.version import __version__
 
 Record = dict[str, Any]
@@ -61,7 +61,7 @@ def _job(name: str, experiment: Experiment, seed: int, resamples: int, data: Stu
 def _identity(values: Mapping[str, Any], data: StudyData, resamples: int) -> str:
     """Digest of all that decides a run's outcome; where it runs and is kept does not."""
     decisive = {key: value for key, value in values.items() if key not in ("data", "runs", "name", "device", "workers")}
-    files = [*decisive.pop("plugins"), *([decisive["weights"]] if decisive["weights"] else [])]
+    files = [*decisive.pop("plugins"), *filter(None, (decisive["weights"], decisive["train"]["teacher"]))]
     content = {
         "experiment": decisive,
         "files": [_file_digest(Path(file)) for file in files],
@@ -74,14 +74,17 @@ def _identity(values: Mapping[str, Any], data: StudyData, resamples: int) -> str
 
 
 def _file_digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else str(file)
+    return file_digest(file) if file.is_file() else str(file)
 
 
 def portable(experiment: Mapping[str, Any]) -> dict[str, Any]:
     """An experiment's settings without where they were on one machine."""
     kept = {key: value for key, value in experiment.items() if key not in ("runs", "name", "device", "workers")}
     named = {key: Path(kept[key]).name for key in ("data", "weights") if kept.get(key)}
-    return kept | named | {"plugins": [Path(file).name for file in kept.get("plugins", [])]}
+    train = dict(kept.get("train", {}))
+    if train.get("teacher"):
+        train["teacher"] = Path(train["teacher"]).name
+    return kept | named | {"train": train, "plugins": [Path(file).name for file in kept.get("plugins", [])]}
 
 
 def pack_resamples(values: Mapping[str, np.ndarray]) -> dict[str, str]:

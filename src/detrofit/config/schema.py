@@ -82,6 +82,14 @@ class TrainSettings(Section):
     save_every: Annotated[int, Field(ge=1)] = Field(500, description="steps between saved states for --resume")
     val_every: Annotated[int, Field(ge=1)] = Field(1, description="epochs between validations")
     val_split: str = Field("val", description="split that chooses the best checkpoint")
+    teacher: Path | None = Field(
+        None,
+        description="a trained model file (or run folder) whose predictions are learnt beside the targets; it may "
+        "differ from the student in everything but the classes (arXiv:2211.08071)",
+    )
+    teacher_weight: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="factor of what the student loses against the teacher; 1: in proportion to the other losses"
+    )
 
 
 class ModelSettings(BaseModel):

@@ -76,7 +76,7 @@ class HungarianMatcher(nn.Module):
             cost = self._cost(predictions, targets, counts, image_size)
         # The one transfer: everything after it is on the host.
         layers = np.split(cost.cpu().numpy(), np.cumsum([len(p.logits[0]) for p in predictions])[:-1], axis=1)
-        return [_assign(layer, counts) for layer in layers]
+        return [assign(layer, counts) for layer in layers]
 
     def _cost(
         self,
@@ -110,8 +110,12 @@ class HungarianMatcher(nn.Module):
         return object_cost - (1 - self.alpha) * score**self.gamma * -(1 - score + 1e-8).log()
 
 
-def _assign(cost: np.ndarray, counts: list[int]) -> Matches:
-    """Solve each image's block of a layer's cost `[targets of all images, queries]`."""
+def assign(cost: np.ndarray, counts: list[int]) -> Matches:
+    """Solve each image's block of a layer's cost `[targets of all images, queries]`.
+
+    Args:
+        counts: targets of each image.
+    """
     finite = bool(np.isfinite(cost).all())
     if not finite:
         cost = _with_finite_maximum(cost)

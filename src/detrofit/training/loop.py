@@ -19,7 +19,7 @@ from detrofit.training.finite import FiniteGuard
 from detrofit.training.keeper import Keeper
 from detrofit.training.optimizer import freeze, freeze_norms, make_optimizer, set_learning_rate
 from detrofit.training.plan import Plan, make_plan
-from detrofit.training.prepare import check_model, make_model, open_material, set_training_mode
+from detrofit.training.prepare import check_model, make_model, open_material, open_teacher, set_training_mode
 from detrofit.training.reporter import Reporter
 from detrofit.training.run_folder import RunFolder, new_run_path, read_config
 from detrofit.training.state import Progress, load_state, restore
@@ -50,6 +50,7 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
     check_model(experiment)
     material = open_material(experiment)
     progress, saved = (Progress(), None) if resume_from is None else load_state(resume_from)
+    teacher = open_teacher(experiment, material.train.class_names, progress, devices)
     model, line, taken = make_model(experiment, material.train.class_names, progress, resumed=saved is not None)
     freeze(model, settings.freeze)
     frozen_norms = freeze_norms(model, [*settings.frozen_norms, *settings.freeze])
@@ -75,12 +76,25 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
     network, optimizer = devices.accelerator.prepare(model, optimizer)
     guard = FiniteGuard(model, run.path, progress.bad_in_a_row)
     sizes = multiscale_sizes(experiment.imgsz, experiment.augment.multiscale) if experiment.augment.multiscale else []
-    stepper = Stepper(model, network, optimizer, devices, guard, experiment.seed, settings.clip, sizes)
+    stepper = Stepper(
+        model,
+        network,
+        optimizer,
+        devices,
+        guard,
+        experiment.seed,
+        settings.clip,
+        sizes,
+        teacher,
+        settings.teacher_weight,
+    )
     keeper = Keeper(experiment, run, model, average.model, optimizer, devices, material)
 
     with Reporter(plan.total_steps, progress.step, devices.is_main) as reporter:
         reporter.say(f"{material.dataset.description}")
         reporter.say(f"{line}")
+        if teacher is not None:
+            reporter.say(f"learning from {settings.teacher} too, weight {settings.teacher_weight:g}")
         reporter.say(
             f"run folder {run.path}, {plan.epochs} epochs of {plan.steps_per_epoch} steps, {devices.precision}"
         )

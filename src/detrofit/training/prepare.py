@@ -12,12 +12,16 @@ from detrofit.config.models import frame_and_choices
 from detrofit.config.schema import Experiment
 from detrofit.data.index import DetectionIndex
 from detrofit.data.open import Dataset, open_dataset
+from detrofit.distillation.teacher import Teacher, load_teacher
 from detrofit.errors import DetrofitError
+from detrofit.files import file_digest
 from detrofit.model.build import assemble, build_model
 from detrofit.model.detector import RTDETR
 from detrofit.model.frame import Frame
 from detrofit.parts.registry import load_plugins
 from detrofit.parts.retrofit import PartChoice
+from detrofit.training.devices import Devices
+from detrofit.training.run_folder import BEST
 from detrofit.training.state import Progress
 from detrofit.weights.start import load_start_weights
 from detrofit.weights.transfer_report import transfer_json, transfer_lines
@@ -44,6 +48,23 @@ def open_material(experiment: Experiment) -> Material:
                 f"the split '{index.split}' of {experiment.data} has no boxes; `detrofit data check` tells why"
             )
     return material
+
+
+def open_teacher(
+    experiment: Experiment, class_names: tuple[str, ...], progress: Progress, devices: Devices
+) -> Teacher | None:
+    """The model that `train.teacher` names; DetrofitError unless it is the one that a resumed training began with."""
+    file = experiment.train.teacher
+    if file is None:
+        return None
+    file = file / BEST if file.is_dir() else file
+    teacher = load_teacher(file, class_names, plugins=experiment.plugins)
+    devices.place(teacher.model)
+    digest = file_digest(file)
+    if progress.teacher not in ("", digest):
+        raise DetrofitError(f"teacher {file} is another file than when the training began; put the first one back")
+    progress.teacher = digest
+    return teacher
 
 
 def check_model(experiment: Experiment) -> None:

@@ -23,7 +23,7 @@ class Progress:
 
     `sums` and `steps_summed` are the epoch's losses so far, `best` the best validation AP, `pretrained` what the
     training started from, `threshold` the best score threshold at the last validation, `steps_per_epoch` that of
-    the data that it started with.
+    the data that it started with, `teacher` the digest of the teacher's file.
     """
 
     epoch: int = 0
@@ -36,6 +36,7 @@ class Progress:
     pretrained: str = "nothing"
     threshold: float = 0.5
     steps_per_epoch: int = 0
+    teacher: str = ""
 
 
 def save_state(folder: Path, progress: Progress, tensors: dict[str, Any]) -> None:

@@ -11,7 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from detrofit.data.transforms import resize_batch, size_of_step
+from detrofit.distillation.loss import confidence_sum, distillation_losses
+from detrofit.distillation.teacher import Teacher
 from detrofit.model.detector import RTDETR
+from detrofit.model.output import DetectorOutput
 from detrofit.parts.layers import seed_drop_paths
 from detrofit.randomness import derive_seed
 from detrofit.training.devices import Devices
@@ -24,7 +27,8 @@ Batch = tuple[Tensor, list[dict[str, Any]]]
 class Stepper:
     """Makes updates of `model` (wrapped for several processes as `network`).
 
-    `sizes` are the input sizes (height, width) to draw from for each step.
+    `sizes` are the input sizes (height, width) to draw from for each step. With a `teacher` its predictions are
+    learnt too, their losses times `teacher_weight`.
     """
 
     model: RTDETR
@@ -35,6 +39,8 @@ class Stepper:
     seed: int
     clip: float
     sizes: list[tuple[int, int]]
+    teacher: Teacher | None = None
+    teacher_weight: float = 1.0
 
     def update(self, batches: Sequence[Batch], step: int, several_sizes: bool) -> dict[str, float] | None:
         """Update the weights from the batches that one step accumulates.
@@ -64,20 +70,35 @@ class Stepper:
     def _runs(self, batches: Sequence[Batch], step: int, size: tuple[int, int] | None) -> list[_Run]:
         """The forward passes of an update, with what all its batches and processes must agree on."""
         counts = [len(target["labels"]) for _, targets in batches for target in targets]
-        (boxes, _), (_, most) = self.devices.sum_and_max(float(sum(counts)), float(max(counts, default=0)))
+        placed = [self._on_device(batch, size) for batch in batches]
+        lessons = [self._lesson(images) for images, _ in placed]
+        confidence = sum(confidence_sum(lesson) for lesson in lessons if lesson is not None)
+        (boxes, _), (_, most), (confidence, _) = self.devices.sum_and_max(
+            float(sum(counts)), float(max(counts, default=0)), confidence
+        )
         world_size = self.devices.world_size
         return [
             _Run(
                 self,
-                *self._on_device(batch, size),
+                images,
+                targets,
+                lesson,
                 step,
                 share=number * world_size + self.devices.rank,
                 shares=len(batches) * world_size,
                 num_boxes=boxes / world_size,
                 max_boxes=int(most),
+                confidence=confidence / world_size,
             )
-            for number, batch in enumerate(batches)
+            for number, ((images, targets), lesson) in enumerate(zip(placed, lessons))
         ]
+
+    def _lesson(self, images: Tensor) -> DetectorOutput | None:
+        """What the teacher says about a batch, where there is one."""
+        if self.teacher is None:
+            return None
+        with self.devices.autocast():
+            return self.teacher(images)
 
     def _apply(self) -> bool:
         """Clip and take the optimizer's step, unless a gradient is not finite (the scaler of fp16 skips by itself)."""
@@ -119,16 +140,20 @@ class _Run:
     """The forward pass of a batch, repeatable with the same noise.
 
     It is number `share` of the `shares` that make up the global batch: an update's batches, over all processes.
+    `lesson` is what the teacher says about it, `confidence` the teacher's sum over the update's batches, as `num_boxes`
+    is that of the targets.
     """
 
     stepper: Stepper
     images: Tensor
     targets: list[dict[str, Any]]
+    lesson: DetectorOutput | None
     step: int
     share: int
     shares: int
     num_boxes: float
     max_boxes: int
+    confidence: float
 
     def losses(self, network: nn.Module) -> dict[str, Tensor]:
         """Weighted losses by name."""
@@ -136,7 +161,11 @@ class _Run:
         with self.stepper.devices.autocast():
             output = network(self.images, self.targets, generators=self._generators(), max_boxes=self.max_boxes)
         height, width = self.images.shape[-2:]
-        return self.stepper.model.criterion(output, self.targets, (height, width), num_boxes=self.num_boxes)
+        losses = self.stepper.model.criterion(output, self.targets, (height, width), num_boxes=self.num_boxes)
+        if self.lesson is not None:
+            weight = self.stepper.teacher_weight
+            losses |= distillation_losses(output, self.lesson, weight=weight, divisor=self.confidence)
+        return losses
 
     def _generators(self) -> list[torch.Generator]:
         keys = (
