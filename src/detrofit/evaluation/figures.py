@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detrofit.drawing import WIDE_FAMILIES
 from detrofit.files import write_file
+from detrofit.pages.charts import font_families
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ def png_figure(path: str | Path, width: float, height: float) -> Iterator[Figure
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    style: Any = _STYLE | {"font.family": _families()}
+    style: Any = _STYLE | {"font.family": font_families()}
     with matplotlib.rc_context(style), warnings.catch_warnings():
         # A machine without a font for a class name shows boxes in its place; a line for each letter helps nobody.
         warnings.filterwarnings("ignore", message=".*missing from font.*")
@@ -47,11 +47,3 @@ def png_figure(path: str | Path, width: float, height: float) -> Iterator[Figure
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
     write_file(Path(path), buffer.getvalue())
-
-
-def _families() -> list[str]:
-    """matplotlib's own font, and for other scripts those of this machine that have them."""
-    from matplotlib import font_manager
-
-    installed = set(font_manager.get_font_names())
-    return ["DejaVu Sans", *(name for name in WIDE_FAMILIES if name in installed)]
