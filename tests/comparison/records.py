@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,44 @@ def make_record(variant: str, seed: int, ap: float, identity: str | None = None)
         "parameters": 1_000_000 + 1000 * len(variant),
         "gflops": 2.0,
         "file_bytes": 4_000_000,
-        "latency_ms": 5.0 + len(variant),
-        "threads": 1,
+        "train_seconds_per_picture": 0.02,
+        "peak_memory_bytes": 900_000_000,
+        "predictions": f"runs/{variant}-seed{seed}/predictions_test.json.gz",
+        "start": {
+            "pretrained": "nothing",
+            "kept_share_of_parameters": 0.0,
+            "lr": 5e-4,
+            "backbone_lr_factor": 1.0,
+            "steps": 40,
+        },
+        "machine": {"processor": "drawn", "cores": 2, "threads": 1, "device": "cpu", "precision": "fp32"},
         "experiment": {},
         "seconds": 60.0,
     }
+
+
+def make_latency(names: Sequence[str]) -> dict[str, Any]:
+    """A measurement of such variants, the base first, with each runtime."""
+
+    def spread(value: float) -> dict[str, float]:
+        return {"median": value, "low": 0.98 * value, "high": 1.03 * value, "p90": 1.1 * value}
+
+    files = [
+        {
+            "variant": name,
+            "runtime": runtime,
+            "input_size": [64, 64],
+            "megabytes": 4.0,
+            "ratio": spread((5 + place) / 5),
+            "model": spread(factor * (4.8 + place)),
+            "total": spread(factor * (5.0 + place)),
+            "trained": True,
+        }
+        for runtime, factor in (("torch", 1.0), ("onnxruntime", 0.6), ("openvino", 0.5))
+        for place, name in enumerate(names)
+    ]
+    head = {"source": "study", "identity": "0", "date": "2026-11-25", "rounds": 50, "warm_up": 3, "batch": 1}
+    return {**head, "machine": {"processor": "drawn", "cores": 2, "torch_threads": 1}, "notes": [], "files": files}
 
 
 def make_results(scores: dict[str, float], seeds: int = 6, kinds: dict[str, str] | None = None) -> dict[str, Any]:
@@ -53,5 +87,6 @@ def make_results(scores: dict[str, float], seeds: int = 6, kinds: dict[str, str]
             {"name": name, "kind": kinds.get(name, "variant"), "changes": {"loss.box": name}, "changed_settings": []}
             for name in scores
         ],
+        "latency": [make_latency([name for name in scores if kinds.get(name) != "external"])],
         "runs": [make_record(name, seed, score) for seed in range(seeds) for name, score in scores.items()],
     }

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
 import pytest
 
 from detrofit.cli import main
+from detrofit.comparison.latencies import installed_runtimes
 from detrofit.data.demo import draw_demo_dataset
 
 
@@ -13,6 +15,7 @@ def command(folder: Path) -> list[str]:
     return [
         "compare", "rtdetr-n", "--data", str(folder / "data"), "--variant", "siou: {loss.box: siou}", "--seeds", "2",
         "--epochs", "1", "--batch", "4", "--imgsz", "64", "--workers", "0", "--out", str(folder / "study"),
+        "--set", "latency_rounds=6",
     ]  # fmt: skip
 
 
@@ -25,6 +28,16 @@ def test_a_whole_study_on_drawn_data(tmp_path: Path, capsys: pytest.CaptureFixtu
     results = json.loads((tmp_path / "study" / "results.json").read_text())
     assert [line["done"] for line in results["variants"]] == [2, 2]
     assert results["comparisons"][0]["seeds"] == [0, 1]
+    for run in results["runs"]:
+        assert run["peak_memory_bytes"] > 50e6 and run["train_seconds_per_picture"] > 0
+        with gzip.open(tmp_path / "study" / run["predictions"]) as file:
+            assert isinstance(json.load(file), list)
+    (measured,) = results["latency"]
+    timed = {(each["variant"], each["runtime"]) for each in measured["files"]}
+    assert timed == {(name, runtime) for name in ("base", "siou") for runtime in installed_runtimes()}, measured[
+        "notes"
+    ]
+    assert all(each["ratio"]["median"] == 1 for each in measured["files"] if each["variant"] == "base")
     assert str(tmp_path) not in json.dumps(results), "results name no folder of this machine"
     assert main(["report", str(tmp_path / "study")]) == 0
     assert "siou" in capsys.readouterr().out

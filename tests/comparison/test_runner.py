@@ -51,6 +51,7 @@ def plan(folder: Path, **changes: Any) -> PlannedStudy:
         "train": {"epochs": 1},
         "seeds": 2,
         "resamples": 200,
+        "latency_rounds": 0,
     }
     return plan_study(load_study({**values, "variants": {"nwd": {"loss.box": "nwd"}}, **changes}), folder)
 

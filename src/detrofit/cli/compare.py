@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,9 @@ def compare(
     controls: Annotated[bool, typer.Option("--controls", help="Also run the controls of the base.")] = False,
     margin: Annotated[float | None, typer.Option(help="AP points (of 100) of no interest; default 0.5.")] = None,
     external: Annotated[list[str], typer.Option(help="NAME=FILE,FILE: COCO predictions, one a seed.")] = [],  # noqa: B006
+    latency: Annotated[
+        list[Path], typer.Option(help="A file of `detrofit bench` made on another device; repeatable.")
+    ] = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="Folder of the study; a study there goes on.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once on this machine; threads are divided.")] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = None,
@@ -46,7 +50,7 @@ def compare(
     if dry_run:
         return
     with live_table(planned) as show:
-        results = run_study(planned, jobs, show)
+        results = run_study(planned, jobs, show, lambda line: print(line, file=sys.stderr), latency)
     print_verdicts(results)
     print(f"report: {folder / 'report.html'}")
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from detrofit.comparison.jobs import Record, portable, unpack_resamples
+from detrofit.comparison.latencies import HERE, Measurement
 from detrofit.comparison.splits import StudyData
 from detrofit.comparison.statistics import ALPHA, PairedDifference, paired_difference, reachable, verdicts
 from detrofit.comparison.study import BASE, Study, Variant, describe
@@ -21,13 +22,24 @@ FORMAT = 1
 HEADLINE = "AP"
 POINTS = 100  # results are in AP points, of 100
 CORRECTED = ("variant", "external")  # kinds that Holm counts; a control is no claim
-_COSTS = ("parameters", "gflops", "file_bytes", "latency_ms", "seconds")
 _LINE_KEYS = ("name", "kind", "changes", "changed_settings", "model", "configuration")
+_COSTS = (
+    "parameters", "gflops", "file_bytes", "train_seconds_per_picture", "peak_memory_bytes", "peak_cuda_bytes", "seconds"
+)  # fmt: skip
+_START_WORDS = {
+    "pretrained": "pretrained:",
+    "kept_share_of_parameters": "share of parameters taken over from the starting weights:",
+    "lr": "peak learning rate",
+    "backbone_lr_factor": "factor of the backbone's learning rate",
+    "steps": "steps of training:",
+}
 
 Results = dict[str, Any]
 
 
-def study_results(study: Study, data: StudyData, records: Sequence[Record], name: str) -> Results:
+def study_results(
+    study: Study, data: StudyData, records: Sequence[Record], name: str, latency: Sequence[Measurement] = ()
+) -> Results:
     """All that a report needs, plain JSON values; the schema is in docs/statistics.md."""
     lines: list[dict[str, Any]] = [
         {
@@ -56,7 +68,7 @@ def study_results(study: Study, data: StudyData, records: Sequence[Record], name
         "notes": [*data.notes, *study.notes],
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
     }
-    return analyse({**head, "variants": lines, "runs": list(records)})
+    return analyse({**head, "variants": lines, "runs": list(records), "latency": list(latency)})
 
 
 def _configuration(variant: Variant) -> dict[str, Any]:
@@ -67,7 +79,7 @@ def _configuration(variant: Variant) -> dict[str, Any]:
 def analyse(results: Mapping[str, Any]) -> Results:
     """`results` with all that follows from its runs made anew: lines, comparisons, reach and total compute."""
     runs = [run for run in results["runs"] if run["status"] == "done"]
-    variants = [_line(line, results["runs"]) for line in results["variants"]]
+    variants = [_line(line, results) for line in results["variants"]]
     family = sum(line["kind"] in CORRECTED for line in variants)
     seeds = len(results["settings"]["seeds"])
     return {
@@ -80,20 +92,52 @@ def analyse(results: Mapping[str, Any]) -> Results:
     }
 
 
-def _line(line: Mapping[str, Any], runs: Sequence[Record]) -> dict[str, Any]:
+def _line(line: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
     """A variant with the means of its runs."""
-    own = [run for run in runs if run["variant"] == line["name"]]
+    own = [run for run in results["runs"] if run["variant"] == line["name"]]
     done = [run for run in own if run["status"] == "done"]
+    base = [run for run in results["runs"] if run["variant"] == BASE and run["status"] == "done"]
     scores = [POINTS * run["test"][HEADLINE] for run in done]
-    costs = {key: float(np.median(values)) for key in _COSTS if (values := [run[key] for run in done if key in run])}
     kept = {key: line.get(key) for key in _LINE_KEYS}
     return kept | {
         "done": len(done),
         "failed": [{"seed": run["seed"], "error": run["error"]} for run in own if run["status"] == "failed"],
+        "unequal": _unequal(base[0], done[0]) if base and done else [],
         "AP_mean": float(np.mean(scores)) if scores else None,
         "AP_sd": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
-        "costs": costs,
+        "costs": _costs(done) | _own_latency(line["name"], results.get("latency", [])),
     }
+
+
+def _costs(runs: Sequence[Record]) -> dict[str, float]:
+    """The median over runs of each cost that any of them has."""
+    values = {key: [run[key] for run in runs if run.get(key) is not None] for key in _COSTS}
+    return {key: float(np.median(each)) for key, each in values.items() if each}
+
+
+def _own_latency(name: str, latency: Sequence[Measurement]) -> dict[str, float]:
+    """Milliseconds of the fused model in torch on the machine of the study; `latency` has all else."""
+    files = [each for measurement in latency if measurement["source"] == HERE for each in measurement["files"]]
+    own = [each for each in files if (each["variant"], each["runtime"]) == (name, "torch")]
+    return {"latency_ms": own[0]["total"]["median"]} if own else {}
+
+
+def _unequal(base: Record, own: Record) -> list[str]:
+    """In which ways, other than by what it changes, a variant was trained under other conditions than the base."""
+    facts = base.get("start", {}), own.get("start", {})
+    lines = [
+        f"{words} {_plain(mine)}, the base {_plain(theirs)}"
+        for key, words in _START_WORDS.items()
+        if (theirs := facts[0].get(key)) != (mine := facts[1].get(key)) and None not in (theirs, mine)
+    ]
+    machines = [run.get("machine", {}).get("precision") for run in (base, own)]
+    if machines[0] != machines[1] and None not in machines:
+        lines.append(f"trained in {machines[1]}, the base in {machines[0]}")
+    return lines
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _comparisons(

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from detrofit.comparison.analysis import Results, results_name, study_results
-from detrofit.comparison.jobs import Job, Record, known_records, study_jobs, write_record
+from detrofit.comparison.jobs import Job, Record, known_records, read_json, study_jobs, write_record
+from detrofit.comparison.latencies import HERE, Measurement, measure_latencies, measurement_identity, read_bench
 from detrofit.comparison.report import write_reports
 from detrofit.comparison.runner import Progress, run_jobs
 from detrofit.comparison.splits import StudyData, prepare_data
 from detrofit.comparison.statistics import Reach, reachable
-from detrofit.comparison.study import Study
+from detrofit.comparison.study import BASE, Study
 from detrofit.data.open import open_dataset
 from detrofit.errors import DetrofitError
 from detrofit.evaluation.predictions import Predictions
+from detrofit.training.run_folder import BEST
 from detrofit.version import __version__
 
 
@@ -29,6 +31,11 @@ class PlannedStudy:
     data: StudyData
     jobs: list[Job]
     done: frozenset[str]  # identities
+
+    @property
+    def names(self) -> list[str]:
+        """Of all that is trained here, the base first."""
+        return [each.name for each in self.study.variants]
 
     @property
     def reach(self) -> Reach:
@@ -51,20 +58,58 @@ def plan_study(study: Study, folder: Path) -> PlannedStudy:
 
 
 def run_study(
-    planned: PlannedStudy, at_once: int = 1, show: Callable[[Progress], None] = lambda progress: None
+    planned: PlannedStudy,
+    at_once: int = 1,
+    show: Callable[[Progress], None] = lambda progress: None,
+    say: Callable[[str], None] = lambda line: None,
+    bench: Sequence[Path] = (),
 ) -> Results:
-    """Run what is not done, score other tools' predictions, and write results and reports into the folder.
+    """Run what is not done, score other tools' predictions, time the models, and write results and reports.
+
+    Args:
+        show: is given the progress while jobs run; `say` a line on what follows.
+        bench: files of `detrofit bench` made elsewhere.
 
     Raises DetrofitError if no run of the base succeeded; all that was done stays.
     """
+    latency = [*kept_latencies(planned.folder), *(read_bench(file, planned.names) for file in bench)]
     records = run_jobs(planned.jobs, planned.folder, at_once, show)
     records += external_records(planned)
-    results = study_results(planned.study, planned.data, records, results_name(planned.folder))
+    latency = study_latencies(planned, records, latency, say)
+    results = study_results(planned.study, planned.data, records, results_name(planned.folder), latency)
     write_reports([results], planned.folder)
     if not results["variants"][0]["done"]:
         first = results["variants"][0]["failed"][0]["error"]
         raise DetrofitError(f"no run of the base succeeded, so that nothing can be compared: {first}")
     return results
+
+
+def kept_latencies(folder: Path) -> list[Measurement]:
+    """The measurements that an earlier sitting left in the study's results."""
+    file = folder / "results.json"
+    return read_json(file).get("latency", []) if file.is_file() else []
+
+
+def study_latencies(
+    planned: PlannedStudy, records: Sequence[Record], known: Sequence[Measurement], say: Callable[[str], None]
+) -> list[Measurement]:
+    """All measurements, the newest of each source, the study's own made now unless that of the same models is known."""
+    by_source = {each["source"]: each for each in known}
+    rounds, classes = planned.study.settings.latency_rounds, planned.data.class_names
+    done = {record["variant"] for record in records if record["status"] == "done"}
+    variants = [each for each in planned.study.variants if each.name in done]
+    if rounds and variants and variants[0].name == BASE:
+        identity = measurement_identity(variants, classes, rounds)
+        if by_source.get(HERE, {}).get("identity") != identity:
+            files = trained_files(planned)
+            by_source[HERE] = measure_latencies(variants, files, classes, planned.folder / "exports", rounds, say)
+    return list(by_source.values())
+
+
+def trained_files(planned: PlannedStudy) -> dict[str, Path]:
+    """The model file of each variant's first run that is in this folder."""
+    runs = {job.variant: planned.folder / "runs" / job.name / BEST for job in reversed(planned.jobs)}
+    return {name: file for name, file in runs.items() if file.is_file()}
 
 
 def external_records(planned: PlannedStudy) -> list[Record]:

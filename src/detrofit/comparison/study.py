@@ -33,6 +33,9 @@ class StudySettings(Section):
     margin: Annotated[float, Field(gt=0)] = Field(0.5, description="AP points (of 100) that are of no interest")
     resamples: Annotated[int, Field(ge=100)] = Field(2000, description="draws of the test pictures")
     test_split: str = Field("test", description="split of the verdict")
+    latency_rounds: Literal[0] | Annotated[int, Field(ge=6)] = Field(
+        50, description="how often each model is timed at the end, fused and exported; 0: not at all"
+    )
     external: dict[str, list[Path]] = Field({}, description="name to COCO predictions of the test split, a file a seed")
 
     @field_validator("seeds", mode="before")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from detrofit.comparison.costs import model_costs, peak_memory
 from detrofit.comparison.jobs import Record, pack_resamples, portable, write_record
 from detrofit.comparison.resampled_ap import bootstrap_weights, resampled_ap
 from detrofit.comparison.size_matching import match_by_size
@@ -20,6 +22,7 @@ from detrofit.data.open import open_dataset
 from detrofit.errors import DetrofitError
 from detrofit.evaluation.curves import read_metrics
 from detrofit.evaluation.predictions import Predictions
+from detrofit.files import write_file
 from detrofit.training.run_folder import BEST, METRICS
 from detrofit.training.state import FILE as STATE
 from detrofit.version import __version__
@@ -34,15 +37,19 @@ def main(file: Path) -> None:
     record = {key: job[key] for key in ("variant", "seed", "identity")} | {"detrofit": __version__}
     started = time.time()
     try:
-        record |= {"status": "done", **run_job(Experiment(**job["experiment"]), job["test_split"], job["resamples"])}
+        experiment = Experiment(**job["experiment"])
+        record |= {"status": "done", **run_job(experiment, job["test_split"], job["resamples"], folder)}
     except DetrofitError as error:
         record |= {"status": "failed", "error": str(error)}
     record |= {"experiment": portable(job["experiment"]), "seconds": time.time() - started}
     write_record(folder, job["name"], record)
 
 
-def run_job(experiment: Experiment, test_split: str, resamples: int) -> Record:
-    """Train (from the last saved state, if there is one), score the best checkpoint on the test split."""
+def run_job(experiment: Experiment, test_split: str, resamples: int, folder: Path) -> Record:
+    """Train (from the last saved state, if there is one), score the best checkpoint on the test split.
+
+    `folder` is the study's, which the paths in the record are relative to.
+    """
     import torch
 
     from detrofit.training.loop import resume, train
@@ -52,21 +59,66 @@ def run_job(experiment: Experiment, test_split: str, resamples: int) -> Record:
     if not (run / STATE).exists():
         shutil.rmtree(run, ignore_errors=True)  # of a run that was killed before it had saved anything
     result = resume(run) if run.exists() else train(experiment)
+    memory = peak_memory(experiment.device)
     best = result.folder / BEST
     out, evaluation = score_file(
         best, experiment.data, test_split, batch=experiment.train.batch, workers=experiment.workers,
-        device=experiment.device, plugins=experiment.plugins,
+        device=experiment.device, out=run / test_split, plugins=experiment.plugins,
     )  # fmt: skip
     assert evaluation is not None
     index = open_dataset(experiment.data).split(test_split)
     predictions = Predictions.read(out / "predictions.json", index)
+    kept = keep_predictions(out / "predictions.json", run / f"predictions_{test_split}.json.gz")
     rows = read_metrics(result.folder / METRICS)
     return {
         "val_AP": result.best,
         "curve": [[row["epoch"], row["AP"]] for row in rows],
         **score_record(index, predictions, resamples, torch.get_num_threads()),
-        **_costs(best, experiment),
+        "predictions": kept.relative_to(folder).as_posix(),
+        "start": start_facts(run, experiment),
+        **model_costs(best, experiment),
+        "train_seconds_per_picture": result.pace.seconds_per_picture,
+        **memory,
+        "machine": machine_facts(experiment),
     }
+
+
+def keep_predictions(source: Path, target: Path) -> Path:
+    """Move COCO results to `target`, compressed."""
+    write_file(target, gzip.compress(source.read_bytes(), mtime=0))
+    source.unlink()
+    return target
+
+
+def start_facts(run: Path, experiment: Experiment) -> dict[str, Any]:
+    """What a training started from and the learning rates that this gave it, to tell where variants differ in them."""
+    from detrofit.training.plan import make_plan
+    from detrofit.training.run_folder import TRANSFER
+    from detrofit.training.state import load_state
+
+    progress, _ = load_state(run)
+    plan = make_plan(experiment, progress.steps_per_epoch, pretrained=progress.pretrained)
+    taken = json.loads((run / TRANSFER).read_text("utf-8")) if (run / TRANSFER).exists() else {}
+    return {
+        "pretrained": progress.pretrained,
+        "kept_share_of_parameters": taken.get("kept_share_of_parameters", 0.0),
+        "lr": plan.lr,
+        "backbone_lr_factor": plan.backbone_lr_factor,
+        "steps": plan.total_steps,
+    }
+
+
+def machine_facts(experiment: Experiment) -> dict[str, Any]:
+    """Where a run was made."""
+    import torch
+
+    from detrofit.deployment.latency import describe_machine
+    from detrofit.training.devices import Devices
+
+    devices = Devices(experiment.device, experiment.train.precision)
+    gpu = torch.cuda.get_device_name(devices.device) if devices.device.type == "cuda" else None
+    facts = {"device": gpu or devices.device.type, "precision": devices.precision, "torch": torch.__version__}
+    return {**describe_machine(), **facts, "threads": torch.get_num_threads()}
 
 
 def score_record(index: DetectionIndex, predictions: Predictions, resamples: int, threads: int = 1) -> Record:
@@ -81,37 +133,6 @@ def score_record(index: DetectionIndex, predictions: Predictions, resamples: int
         "resamples": pack_resamples({name: values[1:] for name, values in present.items()}),
         "test_pictures": len(index),
     }
-
-
-def _costs(file: Path, experiment: Experiment) -> dict[str, Any]:
-    import torch
-
-    from detrofit.model.costs import count_flops, count_parameters
-    from detrofit.model.fuse import fuse
-    from detrofit.weights.model_file import load_model
-
-    fused = fuse(load_model(file, plugins=experiment.plugins).eval())
-    return {
-        "parameters": count_parameters(fused),
-        "gflops": count_flops(fused, experiment.imgsz) / 1e9,
-        "file_bytes": file.stat().st_size,
-        "latency_ms": _latency(fused, experiment.imgsz),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _latency(model: Any, size: tuple[int, int], repeats: int = 10) -> float:
-    """Median milliseconds of a fused model in torch on the CPU, batch 1, after two calls to warm up."""
-    import torch
-
-    image = torch.rand(1, 3, *size)
-    times = []
-    with torch.inference_mode():
-        for _ in range(repeats + 2):
-            started = time.perf_counter()
-            model(image)
-            times.append(1000 * (time.perf_counter() - started))
-    return float(np.median(times[2:]))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from detrofit.config.schema import AugmentSettings, Experiment
@@ -27,12 +28,26 @@ from detrofit.training.step import Stepper
 from detrofit.training.workers import default_workers
 
 
+@dataclass
+class Pace:
+    """What updates took in this process, waiting for pictures included, validation not: pictures and seconds."""
+
+    pictures: int = 0
+    seconds: float = 0.0
+
+    @property
+    def seconds_per_picture(self) -> float | None:
+        """None where no update was left to make."""
+        return self.seconds / self.pictures if self.pictures else None
+
+
 @dataclass(frozen=True)
 class RunResult:
-    """A finished training: its folder and the best validation AP."""
+    """A finished training: its folder, the best validation AP, and the pace of its updates."""
 
     folder: Path
     best: float
+    pace: Pace = field(default_factory=Pace)
 
 
 def resume(folder: Path) -> RunResult:
@@ -89,6 +104,7 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
         settings.teacher_weight,
     )
     keeper = Keeper(experiment, run, model, average.model, optimizer, devices, material)
+    pace = Pace()
 
     with Reporter(plan.total_steps, progress.step, devices.is_main) as reporter:
         reporter.say(f"{material.dataset.description}")
@@ -99,7 +115,7 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
             f"run folder {run.path}, {plan.epochs} epochs of {plan.steps_per_epoch} steps, {devices.precision}"
         )
         for epoch in range(progress.epoch, plan.epochs):
-            strong = epoch < plan.strong_epochs
+            strong, started = epoch < plan.strong_epochs, time.perf_counter()
             set_training_mode(model, frozen_norms)
             batches = loader.batches(epoch, progress.step_in_epoch * settings.accumulate, strong)
             for group in _grouped(batches, settings.accumulate):
@@ -108,9 +124,11 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
                 if losses is not None:
                     average.update(model, progress.step)
                 _advance(progress, losses, guard)
+                pace.pictures += sum(len(targets) for _, targets in group)
                 reporter.step(epoch, plan.epochs, progress.sums.get("loss", 0.0) / max(1, progress.steps_summed))
                 if progress.step % settings.save_every == 0 and not guard.in_a_row:
                     keeper.save(progress)
+            pace.seconds += time.perf_counter() - started
             if (epoch + 1) % settings.val_every == 0 or epoch + 1 == plan.epochs:
                 evaluation = keeper.validate(progress)
                 reporter.say(_epoch_line(epoch, plan, progress, evaluation))
@@ -118,7 +136,7 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
             progress.sums, progress.steps_summed = {}, 0
             keeper.save(progress)
     run.close()
-    return RunResult(run.path, progress.best)
+    return RunResult(run.path, progress.best, pace)
 
 
 def _loader(experiment: Experiment, index: DetectionIndex, devices: Devices) -> TrainingLoader:

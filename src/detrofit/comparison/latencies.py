@@ -1,0 +1,175 @@
+"""How long the models of a study take, fused and exported: all variants in turns in one process, once they are trained;
+and the same of another device, from a file of `detrofit bench`."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.util
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detrofit.comparison.study import Variant, describe
+from detrofit.config.schema import Experiment
+from detrofit.errors import DetrofitError
+
+Measurement = dict[str, Any]
+HERE = "study"
+SUFFIXES = {".safetensors": "torch", ".onnx": "onnxruntime", ".xml": "openvino"}
+_NEEDED_MODULES = {"torch": (), "onnxruntime": ("onnx",), "openvino": ("onnx", "openvino")}
+
+
+def installed_runtimes() -> list[str]:
+    """The runtimes for which a model can be exported and timed here, torch first."""
+    return [name for name, modules in _NEEDED_MODULES.items() if all(map(importlib.util.find_spec, modules))]
+
+
+def measurement_identity(variants: Sequence[Variant], class_names: Sequence[str], rounds: int) -> str:
+    """A digest of all that is timed; with the same one nothing is measured again."""
+    models = [(each.name, describe(each.experiment), each.experiment.imgsz) for each in variants]
+    content = json.dumps([models, list(class_names), rounds, installed_runtimes()], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def measure_latencies(
+    variants: Sequence[Variant],
+    trained: Mapping[str, Path],
+    class_names: Sequence[str],
+    folder: Path,
+    rounds: int,
+    say: Callable[[str], None] = lambda line: None,
+) -> Measurement:
+    """Export every variant to every runtime installed, into `folder`, and time those of one runtime in turns.
+
+    The base comes first, and all ratios are to it. A picture of the base's input size lies in memory, so that decoding
+    counts for nothing. A variant that cannot be exported to a runtime, or differs from its model there, is left out
+    with a note.
+
+    Args:
+        trained: name to model file; for a variant without one (it was trained elsewhere) random weights are timed, and
+            not compared with what they were exported from.
+    """
+    from detrofit.deployment.latency import WARM_UP
+
+    models = {each.name: _model_file(each, trained, class_names, folder) for each in variants}
+    entries: list[dict[str, Any]] = []
+    notes: list[str] = []
+    machine: dict[str, Any] = {}
+    for runtime in installed_runtimes():
+        files: dict[str, Path] = {}
+        for each in variants:
+            say(f"exporting {each.name} to {runtime}")
+            try:
+                files[each.name] = _exported(models[each.name], each, runtime, each.name in trained)
+            except (DetrofitError, RuntimeError) as error:
+                notes.append(f"'{each.name}' was not timed with {runtime}: {' '.join(str(error).split())[:300]}")
+        if variants[0].name in files:
+            say(f"timing {len(files)} models with {runtime}")
+            timed, machine = _time_in_turns(files, variants[0].experiment, runtime, rounds)
+            entries += [each | {"trained": each["variant"] in trained} for each in timed]
+    return {
+        "source": HERE,
+        "identity": measurement_identity(variants, class_names, rounds),
+        "date": str(datetime.date.today()),
+        "machine": machine,
+        "rounds": rounds,
+        "warm_up": WARM_UP,
+        "batch": 1,
+        "notes": notes,
+        "files": entries,
+    }
+
+
+def _time_in_turns(
+    files: Mapping[str, Path], base: Experiment, runtime: str, rounds: int
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """An entry for each of `files`, by name, and the machine."""
+    import torch
+
+    from detrofit.deployment.latency import measure
+
+    height, width = base.imgsz
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    benchmark = measure(list(files.values()), picture, rounds, device=_device(base, runtime))
+    entries = [_entry(name, runtime, asdict(each)) for name, each in zip(files, benchmark.files, strict=True)]
+    return entries, {**benchmark.machine, "torch_threads": torch.get_num_threads()}
+
+
+def read_bench(file: Path, names: Iterable[str]) -> Measurement:
+    """A file of `detrofit bench` as a measurement: each model file in it is called like the variant that it is.
+
+    Ratios are kept where the first file is the base in the same runtime. DetrofitError if it is none, or a name is
+    unknown.
+    """
+    names = list(names)
+    try:
+        content = json.loads(file.read_text("utf-8"))
+        entries = [_bench_entry(each, names, file) for each in content["files"]]
+        machine, rounds = dict(content["machine"]), int(content["rounds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise DetrofitError(f"{file} is no file of `detrofit bench --out`; make it anew") from None
+    first = entries[0] if entries else {"variant": None, "runtime": None}
+    for each in entries:
+        if (first["variant"], first["runtime"]) != (names[0], each["runtime"]):
+            each["ratio"] = None
+    return {"source": file.name, "machine": machine, "rounds": rounds, "batch": 1, "notes": [], "files": entries}
+
+
+def _bench_entry(content: dict[str, Any], names: list[str], file: Path) -> dict[str, Any]:
+    name, dot, suffix = str(content["file"]).replace("\\", "/").rpartition("/")[2].rpartition(".")
+    runtime = SUFFIXES.get(dot + suffix)
+    if runtime is None or name not in names:
+        raise DetrofitError(
+            f"{file}: '{content['file']}' is no variant of this study; time the files of its folder `exports`, "
+            f"which are called like the variants: {', '.join(names)}"
+        )
+    return _entry(name, runtime, content) | {"trained": True}
+
+
+def _entry(name: str, runtime: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: content[key] for key in ("megabytes", "ratio")}
+    steps = {step: dict(content["steps"][step]) for step in ("model", "total")}
+    return {"variant": name, "runtime": runtime, "input_size": list(content["input_size"]), **kept, **steps}
+
+
+def _model_file(variant: Variant, trained: Mapping[str, Path], class_names: Sequence[str], folder: Path) -> Path:
+    """The variant's model file in `folder`, under its own name."""
+    import shutil
+
+    target = folder / f"{variant.name}.safetensors"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if variant.name in trained:
+        shutil.copyfile(trained[variant.name], target)
+        return target
+    from detrofit.training.prepare import make_model
+    from detrofit.training.state import Progress
+    from detrofit.weights.model_file import ModelInfo, save_model
+
+    model, _, _ = make_model(variant.experiment, tuple(class_names), Progress(), resumed=True)
+    ids = tuple(range(len(class_names)))
+    info = ModelInfo(variant.experiment.model.name, tuple(class_names), ids, variant.experiment.imgsz)
+    save_model(target, model.eval(), info)
+    return target
+
+
+def _exported(model: Path, variant: Variant, runtime: str, trained: bool) -> Path:
+    if runtime == "torch":
+        return model
+    from detrofit.deployment.export import PARITY_LIMITS, Format, export_file
+    from detrofit.deployment.parity import ParityLimits
+
+    format_: Format = "openvino" if runtime == "openvino" else "onnx"
+    limits = PARITY_LIMITS if trained else ParityLimits(matched_share=0.0)
+    return export_file(model, format_, plugins=variant.experiment.plugins, limits=limits).file
+
+
+def _device(experiment: Experiment, runtime: str) -> str | None:
+    """What the runs trained on, as far as the runtime has it; None for the runtime's best."""
+    if experiment.device == "auto" or (runtime != "torch" and experiment.device != "cpu"):
+        return None
+    return experiment.device
