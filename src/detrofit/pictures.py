@@ -16,6 +16,8 @@ from detrofit.errors import DetrofitError
 PictureSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: half a gigabyte in RGB
+# Pillow would try some forty readers, one of which (EPS) runs another program; pictures come in these.
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "JPEG2000", "PPM")
 ORIENTATION_TAG = 0x0112
 SIDEWAYS_ORIENTATIONS = (5, 6, 7, 8)  # EXIF values that exchange height and width
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
@@ -24,7 +26,9 @@ BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def decode_picture(source: PictureSource, at_least: tuple[int, int] | None = None) -> np.ndarray:
+def decode_picture(
+    source: PictureSource, at_least: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """The picture as uint8 `[H, W, 3]`, red green blue, upright.
 
     Accepts a path, the bytes of a file, a Pillow image, or an array uint8 `[H, W]`, `[H, W, 3]` (red, green, blue) or
@@ -34,7 +38,8 @@ def decode_picture(source: PictureSource, at_least: tuple[int, int] | None = Non
     With `at_least` (height, width) a JPEG may be decoded at a half, a quarter or an eighth of its size, never smaller
     than that: several times faster, and reproducible, but a little softer than decoding in full and shrinking after.
 
-    Raises DetrofitError, naming the file, if it is missing, damaged, no picture, or of more than MAX_PIXELS pixels.
+    Raises DetrofitError, naming the file, if it is missing, damaged, no picture, or of more than `max_pixels` pixels,
+    which is known from the header, before anything is decoded.
     """
     name = _name_of(source)
     if isinstance(source, np.ndarray):
@@ -43,15 +48,15 @@ def decode_picture(source: PictureSource, at_least: tuple[int, int] | None = Non
         return _upright_rgb(_from_array(source), name)
     if isinstance(source, Image.Image):
         return _upright_rgb(source, name)
-    with _open(source, name) as image:
+    with _open(source, name, max_pixels) as image:
         if at_least is not None:
             image.draft(None, _draft_size(image, at_least))
         return _upright_rgb(image, name)
 
 
-def _open(source: str | os.PathLike[str] | bytes, name: str) -> Image.Image:
+def _open(source: str | os.PathLike[str] | bytes, name: str, max_pixels: int) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     except FileNotFoundError:
         raise DetrofitError(f"{name}: no such file; check the path or restore the picture") from None
     except IsADirectoryError:
@@ -67,9 +72,9 @@ def _open(source: str | os.PathLike[str] | bytes, name: str) -> Image.Image:
     except Exception as error:  # readers raise nearly anything on damaged headers
         raise _damaged(name, error) from None
     width, height = image.size
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         image.close()
-        raise DetrofitError(f"{name} has {width} x {height} pixels, more than {MAX_PIXELS:,}; shrink it")
+        raise DetrofitError(f"{name} has {width} x {height} pixels, more than {max_pixels:,}; shrink it")
     return image
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -13,7 +14,8 @@ from detrofit.errors import DetrofitError
 from detrofit.runtime.backends import Backend, open_backend
 from detrofit.runtime.preprocess import to_batch
 from detrofit.runtime.results import Detections
-from detrofit.runtime.sources import Picture, Source, find_pictures, is_single
+from detrofit.runtime.sources import Source, find_pictures, is_single
+from detrofit.runtime.stream import ResultStream
 
 
 class Detector:
@@ -24,9 +26,11 @@ class Detector:
         threshold: detections of a lower score are left out, 0..1; by default the file's own.
         device: where to run, such as `cpu` or `cuda:0`; by default the backend chooses.
         plugins: files of the user's own parts that the model was built with.
+        half: compute in the device's half precision, or in float32; by default as the file says.
+        threads: of one inference and of decoding a video; by default as many as each thinks best.
 
-    Raises:
-        DetrofitError: the file cannot be opened, or the threshold lies outside 0..1.
+    Threads may share it. Raises:
+        DetrofitError: the file cannot be opened, or an argument lies outside its range.
     """
 
     def __init__(
@@ -36,12 +40,15 @@ class Detector:
         threshold: float | None = None,
         device: str | None = None,
         plugins: Sequence[str | Path] = (),
+        half: bool | None = None,
+        threads: int | None = None,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
             raise DetrofitError(f"threshold is {threshold}, but a score lies between 0 and 1; give a number in 0..1")
         self.file = Path(file)
-        self.backend: Backend = open_backend(file, device, plugins)
+        self.backend: Backend = open_backend(file, device, plugins, half=half, threads=threads)
         self.threshold = self.backend.threshold if threshold is None else threshold
+        self.threads = threads
 
     def __repr__(self) -> str:
         height, width = self.backend.input_size
@@ -67,30 +74,48 @@ class Detector:
     def __call__(self, source: Source, batch: int = 1) -> Any: ...
 
     def __call__(self, source: Source, batch: int = 1) -> Any:
-        """What is in one picture (a file, bytes, a Pillow image, an array), or a list for any other source."""
-        results = list(self.predict(source, batch))
-        return results[0] if is_single(source) else results
+        """What is in one picture (a file, bytes, a Pillow image, an array), or a list for a folder, a glob or a list.
 
-    def predict(self, source: Source, batch: int = 1) -> Iterator[Detections]:
-        """One result after another for all pictures of `source` (see `find_pictures`), `batch` at a time.
-
-        The source is checked at once, before the first result is asked for; a picture that cannot be read raises
-        `DetrofitError` when its turn comes.
+        Raises `DetrofitError` for a picture that cannot be read, and for what `stream` is for.
         """
-        if batch < 1:
-            raise DetrofitError(f"batch is {batch}; give 1 or more")
-        return self._run(find_pictures(source), batch)
-
-    def _run(self, pictures: Sequence[Picture], batch: int) -> Iterator[Detections]:
+        _check_count("batch", batch)
+        pictures = find_pictures(source)
+        results = []
         for start in range(0, len(pictures), batch):
             chosen = pictures[start : start + batch]
-            decoded = [picture.decode() for picture in chosen]
-            boxes, scores, labels = self.backend(to_batch(decoded, self.backend.input_size))
-            for i, (picture, pixels) in enumerate(zip(chosen, decoded, strict=True)):
-                yield self._detections(boxes[i], scores[i], labels[i], pixels.shape[:2], picture.name)
+            found = self.detect([picture.decode() for picture in chosen])
+            results += [
+                replace(each, source=picture.name, source_index=start + i, picture=picture.content)
+                for i, (each, picture) in enumerate(zip(found, chosen, strict=True))
+            ]
+        return results[0] if is_single(source) else results
+
+    def stream(self, source: Source, *, batch: int = 1, every: int = 1) -> ResultStream:
+        """One result after another for all pictures and frames of `source` (see `find_sources`), in flat memory.
+
+        A thread decodes ahead, by a few pictures at most. Each result holds the pixels it was found in, for `plot`.
+
+        Args:
+            batch: pictures at a time.
+            every: of a video, each `every`-th frame from the first on.
+
+        Raises `DetrofitError` at once for a source that does not exist; and when its turn comes, for one that cannot be
+        opened. Damaged pictures among others and damaged frames are skipped and counted.
+        """
+        _check_count("batch", batch)
+        _check_count("every", every)
+        return ResultStream(self.detect, source, batch, every, self.threads)
+
+    def detect(self, pictures: Sequence[np.ndarray]) -> list[Detections]:
+        """What is in decoded pictures, uint8 `[H, W, 3]` in RGB, which run as one batch. Threads may call it at once."""
+        if not pictures:
+            return []
+        boxes, scores, labels = self.backend(to_batch(pictures, self.backend.input_size))
+        sizes = (picture.shape[:2] for picture in pictures)
+        return [self._detections(*each) for each in zip(boxes, scores, labels, sizes, strict=True)]
 
     def _detections(
-        self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, size: tuple[int, ...], name: str
+        self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, size: tuple[int, ...]
     ) -> Detections:
         """The detections of one picture: best first, no more than allowed, in pixels and inside the picture."""
         height, width = size
@@ -103,5 +128,9 @@ class Detector:
             labels=labels[best].astype(np.int64),
             class_names=self.class_names,
             size=(height, width),
-            source=name,
         )
+
+
+def _check_count(name: str, value: int) -> None:
+    if value < 1:
+        raise DetrofitError(f"{name} is {value}; give 1 or more")

@@ -15,12 +15,14 @@ from PIL import Image
 
 from detrofit.drawing import colour_of, draw_boxes
 from detrofit.errors import DetrofitError
-from detrofit.files import write_file
+from detrofit.files import atomic_write, write_file
 from detrofit.pictures import PictureSource, decode_picture
 
 if TYPE_CHECKING:
     import supervision
 
+COLUMNS = ("source", "frame", "seconds", "label", "name", "score", "x1", "y1", "x2", "y2")  # of a row
+PLOTS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}  # what a plot is saved as
 _NAMES_SHOWN = 3  # detections that the short form lists
 
 
@@ -34,7 +36,11 @@ class Detections:
         labels: int64 `[n]`, contiguous class ids.
         class_names: the name of each class id.
         size: height and width of the original picture in pixels.
-        source: where the picture came from: a path, or a made-up name for one in memory.
+        source: where the picture came from: a path, an address, or a made-up name for one in memory.
+        source_index: position of the source among those that were given.
+        frame: number of the frame in its video, from 0; None for a picture.
+        seconds: time of the frame in its video; None where there is none.
+        picture: what was looked into, for `plot`: the path, or what was given; the pixels of a frame.
     """
 
     boxes_xyxy: np.ndarray
@@ -43,6 +49,10 @@ class Detections:
     class_names: tuple[str, ...]
     size: tuple[int, int]
     source: str = ""
+    source_index: int = 0
+    frame: int | None = None
+    seconds: float | None = None
+    picture: PictureSource | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -52,7 +62,8 @@ class Detections:
         if len(self) > _NAMES_SHOWN:
             shown.append(f"and {len(self) - _NAMES_SHOWN} more")
         height, width = self.size
-        of = f" in {self.source}" if self.source else ""
+        frame = "" if self.frame is None else f", frame {self.frame}"
+        of = f" in {self.source}{frame}" if self.source else ""
         return f"<Detections: {', '.join(shown) or 'nothing'}{of} ({width} x {height})>"
 
     @property
@@ -65,8 +76,11 @@ class Detections:
         kept = self.scores >= threshold
         return replace(self, boxes_xyxy=self.boxes_xyxy[kept], scores=self.scores[kept], labels=self.labels[kept])
 
-    def plot(self, image: PictureSource) -> Image.Image:
-        """The picture with the boxes on it, the best on top; `image` is the picture that was given to the detector."""
+    def plot(self, image: PictureSource | None = None) -> Image.Image:
+        """The picture with the boxes on it, the best on top; `image` takes the place of `picture`."""
+        image = self.picture if image is None else image
+        if image is None:
+            raise DetrofitError("these detections do not know their picture; give it: plot(image)")
         worst_first = np.arange(len(self))[::-1]
         names = self.names
         captions = [f"{names[i]} {self.scores[i]:.2f}" for i in worst_first]
@@ -106,29 +120,33 @@ class Detections:
         return "".join(f"{label} {x:.6f} {y:.6f} {w:.6f} {h:.6f} {score:.6f}\n" for label, x, y, w, h, score in columns)
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """A row a detection, for tables: source, label, name, score and the corners in pixels."""
+        """A row a detection, for tables: its COLUMNS, corners in pixels; frame and seconds are None for a picture."""
         corners = np.round(self.boxes_xyxy.astype(np.float64), 2).tolist()
+        seconds = None if self.seconds is None else round(self.seconds, 3)
         columns = zip(self.labels.tolist(), self.names, self.scores.tolist(), corners, strict=True)
         return [
-            {"source": self.source, "label": label, "name": name, "score": round(score, 6)}
-            | dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))
+            dict(zip(COLUMNS, (self.source, self.frame, seconds, label, name, round(score, 6), *box), strict=True))
             for label, name, score, box in columns
         ]
 
     def save(self, path: str | Path) -> None:
-        """Write the rows as .csv or .json, or YOLO lines as .txt; the suffix chooses."""
+        """Write the rows as .csv or .json, YOLO lines as .txt, or the plot as .jpg, .png or .webp; the suffix chooses."""
         path = Path(path)
-        writers = {".csv": self._to_csv, ".json": self._to_json, ".txt": self.to_yolo_txt}
-        if path.suffix.lower() not in writers:
-            raise DetrofitError(
-                f"cannot save detections as '{path.name}'; give .csv, .json or .txt (a picture: plot(image).save(...))"
-            )
-        write_file(path, writers[path.suffix.lower()]())
+        texts = {".csv": self._to_csv, ".json": self._to_json, ".txt": self.to_yolo_txt}
+        suffix = path.suffix.lower()
+        if suffix in texts:
+            write_file(path, texts[suffix]())
+        elif suffix in PLOTS:
+            plotted = self.plot()
+            with atomic_write(path) as temporary:
+                plotted.save(temporary, PLOTS[suffix])
+        else:
+            known = ", ".join((*texts, *PLOTS))
+            raise DetrofitError(f"cannot save detections as '{path.name}'; the known endings are {known}")
 
     def _to_csv(self) -> str:
         text = io.StringIO(newline="")
-        columns = ("source", "label", "name", "score", "x1", "y1", "x2", "y2")
-        writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
+        writer = csv.DictWriter(text, fieldnames=COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.to_rows())
         return text.getvalue()
