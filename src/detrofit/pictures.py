@@ -16,8 +16,9 @@ from detrofit.errors import DetrofitError
 PictureSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: half a gigabyte in RGB
-# Pillow would try some forty readers, one of which (EPS) runs another program; pictures come in these.
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "JPEG2000", "PPM")
+# Pillow would try some forty readers, one of which (EPS) runs another program; pictures come in these. AVIF is the last
+# one, since not every Pillow has it, and says so by a KeyError.
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "PPM", "WEBP", "TIFF", "JPEG2000", "AVIF")
 ORIENTATION_TAG = 0x0112
 SIDEWAYS_ORIENTATIONS = (5, 6, 7, 8)  # EXIF values that exchange height and width
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
@@ -27,7 +28,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def decode_picture(
-    source: PictureSource, at_least: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
+    source: PictureSource, at_least: tuple[int, int] | None = None, max_pixels: int | None = None
 ) -> np.ndarray:
     """The picture as uint8 `[H, W, 3]`, red green blue, upright.
 
@@ -38,8 +39,8 @@ def decode_picture(
     With `at_least` (height, width) a JPEG may be decoded at a half, a quarter or an eighth of its size, never smaller
     than that: several times faster, and reproducible, but a little softer than decoding in full and shrinking after.
 
-    Raises DetrofitError, naming the file, if it is missing, damaged, no picture, or of more than `max_pixels` pixels,
-    which is known from the header, before anything is decoded.
+    Raises DetrofitError, naming the file, if it is missing, damaged, no picture, or of more than `max_pixels` pixels
+    (default: MAX_PIXELS), which is known from the header, before anything is decoded.
     """
     name = _name_of(source)
     if isinstance(source, np.ndarray):
@@ -48,7 +49,7 @@ def decode_picture(
         return _upright_rgb(_from_array(source), name)
     if isinstance(source, Image.Image):
         return _upright_rgb(source, name)
-    with _open(source, name, max_pixels) as image:
+    with _open(source, name, max_pixels or MAX_PIXELS) as image:
         if at_least is not None:
             image.draft(None, _draft_size(image, at_least))
         return _upright_rgb(image, name)
@@ -65,7 +66,7 @@ def _open(source: str | os.PathLike[str] | bytes, name: str, max_pixels: int) ->
         raise DetrofitError(f"{name} may not be read; give yourself permission to read it") from None
     except Image.DecompressionBombError:
         raise DetrofitError(f"{name} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; shrink it") from None
-    except Image.UnidentifiedImageError:
+    except (Image.UnidentifiedImageError, KeyError):
         raise DetrofitError(f"{name} is not a picture in a known format; remove or replace it") from None
     except MemoryError:
         raise

@@ -48,7 +48,7 @@ def test_one_picture_gives_one_result_and_several_a_list(model: Path, tmp_path: 
 def test_a_batch_gives_what_single_pictures_give(model: Path) -> None:
     detector = Detector(model)
     pictures = [DARK, LIGHT, DARK, LIGHT, LIGHT]
-    together, alone = list(detector.predict(pictures, batch=2)), [detector(each) for each in pictures]
+    together, alone = list(detector.stream(pictures, batch=2)), [detector(each) for each in pictures]
     assert detector.backend.batch_sizes[:3] == [2, 2, 1]  # type: ignore[attr-defined]
     for one, other in zip(together, alone, strict=True):
         np.testing.assert_array_equal(one.boxes_xyxy, other.boxes_xyxy)
@@ -91,9 +91,11 @@ def test_a_wrong_model_file_is_one_clear_line(model: Path) -> None:
 def test_a_bad_source_is_known_before_anything_runs(model: Path) -> None:
     detector = Detector(model)
     with pytest.raises(DetrofitError, match="no file or folder"):
-        detector.predict("absent.jpg")
+        detector.stream("absent.jpg")
     with pytest.raises(DetrofitError, match="batch is 0"):
-        detector.predict(DARK, batch=0)
+        detector.stream(DARK, batch=0)
+    with pytest.raises(DetrofitError, match="every is -1"):
+        detector.stream(DARK, every=-1)
 
 
 def test_the_runtime_imports_neither_torch_nor_another_room() -> None:

@@ -75,7 +75,8 @@ def test_sources_without_pictures_say_so(folder: Path, tmp_path: Path) -> None:
         str(tmp_path / "absent.jpg"): "no file or folder at",
         str(tmp_path / "*.jpg"): "no picture matches",
         (): "no pictures were given",
-        3: "a int is no picture",
+        3.5: "a float is no picture",
+        -1: "no camera -1",
     }.items():
         with pytest.raises(DetrofitError, match=message) as caught:
             find_pictures(source)  # type: ignore[arg-type]

@@ -107,7 +107,7 @@ class Detector:
         return ResultStream(self.detect, source, batch, every, self.threads)
 
     def detect(self, pictures: Sequence[np.ndarray]) -> list[Detections]:
-        """What is in decoded pictures, uint8 `[H, W, 3]` in RGB, which run as one batch. Threads may call it at once."""
+        """What is in decoded pictures, uint8 `[H, W, 3]` in RGB, run as one batch."""
         if not pictures:
             return []
         boxes, scores, labels = self.backend(to_batch(pictures, self.backend.input_size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,10 @@ from detrofit.runtime.sources import Picture, Video
 
 _log = logging.getLogger("detrofit")
 _SKIPS_TOLD = 10  # each by itself; the rest are counted
+
+
+class StreamLost(DetrofitError):
+    """A stream that had given frames broke and did not come back."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +71,7 @@ class Reading:
             _log.warning("from here on what is left out is only counted")
 
 
-def read_frames(sources: Sequence[Picture | Video], reading: Reading) -> Iterator[Frame]:
+def read_frames(sources: Sequence[Picture | Video], reading: Reading) -> Generator[Frame, None, None]:
     """All pictures and frames of `sources` in their order.
 
     A picture that cannot be decoded is skipped and counted, unless it is the only source.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from types import TracebackType
 
 from detrofit.runtime.frames import Frame
@@ -27,7 +27,7 @@ class ReadAhead:
         capacity: the most frames that wait, of CAPACITY_BYTES together (one of any size).
     """
 
-    def __init__(self, frames: Iterator[Frame], stop: threading.Event, capacity: int = CAPACITY) -> None:
+    def __init__(self, frames: Generator[Frame, None, None], stop: threading.Event, capacity: int = CAPACITY) -> None:
         self.dropped = 0
         self._frames, self._stop, self._capacity = frames, stop, capacity
         self._queue: deque[Frame] = deque()
@@ -44,11 +44,15 @@ class ReadAhead:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+        self._thread.join(_PATIENCE)
+
+    def stop(self) -> None:
+        """End the iteration, at once where it waits; a signal handler may call it (the lock is re-entrant)."""
         self._stop.set()
         with self._changed:
             self._queue.clear()
             self._changed.notify_all()
-        self._thread.join(_PATIENCE)
 
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self._take()) is not None:
@@ -56,9 +60,11 @@ class ReadAhead:
 
     def _take(self) -> Frame | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._finished)
+            self._changed.wait_for(lambda: self._queue or self._finished or self._stop.is_set())
             if self._queue:
                 return self._pop()
+            if self._stop.is_set():
+                return None
         if self._error is not None:
             raise self._error
         return None
@@ -77,7 +83,7 @@ class ReadAhead:
         except BaseException as error:  # raised again where the frames are used
             self._error = error
         finally:
-            self._frames.close()  # type: ignore[attr-defined] - a generator; its files are closed by its own thread
+            self._frames.close()  # here, so that files are closed by the thread that used them
             with self._changed:
                 self._finished = True
                 self._changed.notify_all()

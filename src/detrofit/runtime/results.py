@@ -130,7 +130,7 @@ class Detections:
         ]
 
     def save(self, path: str | Path) -> None:
-        """Write the rows as .csv or .json, YOLO lines as .txt, or the plot as .jpg, .png or .webp; the suffix chooses."""
+        """Write rows as .csv or .json, YOLO lines as .txt, or the plot as .jpg, .png or .webp; the suffix chooses."""
         path = Path(path)
         texts = {".csv": self._to_csv, ".json": self._to_json, ".txt": self.to_yolo_txt}
         suffix = path.suffix.lower()

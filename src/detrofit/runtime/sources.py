@@ -122,8 +122,8 @@ def _expand(source: Source) -> list[PictureSource | Video]:
     if isinstance(source, Iterable):
         return [content for each in source for content in _expand(each)]
     raise DetrofitError(
-        f"a {type(source).__name__} is no picture; give a path, bytes, a Pillow image, an array, the number of a camera, "
-        "an address, or a list of these"
+        f"a {type(source).__name__} is no picture; give a path, bytes, a Pillow image, an array, the number of a "
+        "camera, an address, or a list of these"
     )
 
 

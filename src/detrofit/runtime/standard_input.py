@@ -25,7 +25,7 @@ class StandardInput:
         except (AttributeError, OSError, ValueError):
             raise DetrofitError("there is no standard input here; name a file instead of '-'") from None
         if self._raw.isatty():
-            raise DetrofitError("standard input is a terminal; send a picture or a video: detrofit predict ... - < FILE")
+            raise DetrofitError("standard input is a terminal; send a picture or a video through it, as in - < FILE")
         self._head = b""
         while len(self._head) < _HEAD and (more := self._raw.read(_HEAD - len(self._head))):
             self._head += more

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from detrofit.runtime.results import Detections
 from detrofit.runtime.sources import Picture, Source, Video, find_sources
 
 T = TypeVar("T")
+Detect: TypeAlias = Callable[[Sequence[np.ndarray]], list[Detections]]
 
 
 class ResultStream(Iterator[Detections]):
@@ -27,7 +28,7 @@ class ResultStream(Iterator[Detections]):
 
     def __init__(
         self,
-        detect: Callable[[Sequence[np.ndarray]], list[Detections]],
+        detect: Detect,
         source: Source,
         batch: int = 1,
         every: int = 1,
@@ -52,6 +53,10 @@ class ResultStream(Iterator[Detections]):
     def close(self) -> None:
         """Stop reading and close what is open; no more results come."""
         self._results.close()
+
+    def stop(self) -> None:
+        """End after the result that is being made; for other threads and signal handlers."""
+        self._frames.stop()
 
     @property
     def skipped(self) -> int:
@@ -83,7 +88,7 @@ class ResultStream(Iterator[Detections]):
                 total += 1
         return total
 
-    def _run(self, detect: Callable[[Sequence[np.ndarray]], list[Detections]], batch: int) -> Iterator[Detections]:
+    def _run(self, detect: Detect, batch: int) -> Generator[Detections, None, None]:
         with self._frames as frames:
             for chosen in _chunks(frames, batch):
                 for frame, found in zip(chosen, detect([frame.pixels for frame in chosen]), strict=True):
@@ -108,7 +113,8 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     while error is None:
         chunk: list[T] = []
         try:
-            chunk.extend(islice(iterator, size))
+            for item in islice(iterator, size):
+                chunk.append(item)  # unlike list(), it keeps what came before an error
         except DetrofitError as raised:
             error = raised
         if chunk:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from detrofit.errors import DetrofitError
 from detrofit.pictures import MAX_PIXELS, decode_picture
-from detrofit.runtime.frames import Frame, Reading
+from detrofit.runtime.frames import Frame, Reading, StreamLost
 from detrofit.runtime.open_video import open_container, reason_of
 from detrofit.runtime.sources import Video
 from detrofit.runtime.standard_input import StandardInput
@@ -21,13 +21,9 @@ from detrofit.runtime.standard_input import StandardInput
 _log = logging.getLogger("detrofit")
 
 
-class StreamLost(DetrofitError):
-    """A stream that had given frames broke and did not come back."""
-
-
 @dataclass(frozen=True)
 class BackOff:
-    """How a broken stream is opened again: `attempts` in a row, the pause doubling from `first` to `longest` seconds."""
+    """How a broken stream is opened again: `attempts` in a row, the pause doubling from `first` to `longest` s."""
 
     attempts: int = 8
     first: float = 0.5
@@ -51,36 +47,17 @@ def video_frames(source: Video, index: int, reading: Reading, back_off: BackOff 
         DetrofitError: it cannot be opened, or no frame of it can be decoded.
         StreamLost: it broke, and all attempts of `back_off` failed.
     """
-    if source.kind == "input":
+    frames = _Frames(source, index, reading)
+    if source.kind == "file":
+        yield from frames.once(open_container(source))
+    elif source.kind == "input":
         content = StandardInput()
         if content.is_picture():
             yield Frame(source.name, index, decode_picture(content.read_picture()))
-            return
-        yield from _Frames(source, index, reading).once(open_container(source, content))
-        return
-    frames = _Frames(source, index, reading)
-    container = open_container(source)
-    if source.kind == "file":
-        yield from frames.once(container)
-        return
-    attempt = 0
-    while not reading.stop.is_set():
-        before = frames.number
-        reason = "it ended"
-        if container is not None:
-            try:
-                yield from frames.of(container, ends=_ends(container))
-                if frames.finished or reading.stop.is_set():
-                    return
-            except av.FFmpegError as error:
-                reason = reason_of(error)
-        attempt = 0 if frames.number > before else attempt
-        if attempt == back_off.attempts:
-            raise StreamLost(f"{source.name} broke after {frames.number} frames and {attempt} attempts to open it failed")
-        _log.warning("%s broke (%s); opening it again in %.1f s", source.name, reason, back_off.pause(attempt))
-        reading.stop.wait(back_off.pause(attempt))
-        attempt += 1
-        container = _reopened(source, reading)
+        else:
+            yield from frames.once(open_container(source, content))
+    else:
+        yield from _with_reopening(frames, back_off)
 
 
 def expected_frames(source: Video) -> int | None:
@@ -96,10 +73,29 @@ def expected_frames(source: Video) -> int | None:
         return None
 
 
+def _with_reopening(frames: _Frames, back_off: BackOff) -> Iterator[Frame]:
+    source = frames.source
+    container = open_container(source)  # what never worked is a mistake, and is not tried again
+    attempt = 0
+    while container is not None:
+        before = frames.number
+        reason = yield from frames.until_broken(container)
+        if reason is None:
+            return
+        attempt = attempt if frames.number == before else 0
+        container = None
+        while container is None and attempt < back_off.attempts:
+            pause = back_off.pause(attempt)
+            attempt += 1
+            _log.warning("%s broke (%s); opening it again in %.1f s", source.name, reason, pause)
+            if frames.reading.stop.wait(pause):
+                return
+            container = _reopened(source, frames.reading)
+    raise StreamLost(f"{source.name} broke after {frames.number} frames, and did not come back in {attempt} attempts")
+
+
 def _reopened(source: Video, reading: Reading) -> Any:
     """The container, or None where the attempt failed."""
-    if reading.stop.is_set():
-        return None
     try:
         container = open_container(source)
     except DetrofitError:
@@ -113,27 +109,34 @@ class _Frames:
 
     Attributes:
         number: frames so far, skipped ones counted.
-        finished: the video is one that ends, and its end was reached.
     """
 
     def __init__(self, source: Video, index: int, reading: Reading) -> None:
         self.source, self.index, self.reading = source, index, reading
         self.number = 0
-        self.finished = False
         self._taken = 0
         self._last: float | None = None
         self._started = time.monotonic()
 
     def once(self, container: Any) -> Iterator[Frame]:
-        """All frames of a container that cannot be opened again; what is damaged is skipped."""
+        """All frames of what cannot be opened again; what is damaged is skipped."""
         try:
-            yield from self.of(container, ends=True)
+            yield from self._of(container, ends=True)
         except av.FFmpegError as error:
             self.reading.skip(f"the rest of {self.source.name} from frame {self.number} on ({reason_of(error)})")
         if not self._taken and not self.reading.stop.is_set():
             raise DetrofitError(f"no frame of {self.source.name} can be decoded; check or convert it")
 
-    def of(self, container: Any, ends: bool) -> Iterator[Frame]:
+    def until_broken(self, container: Any) -> Generator[Frame, None, str | None]:
+        """The frames of what may be opened again; returns why it broke, or None where it is over."""
+        ends = _ends(container)
+        try:
+            yield from self._of(container, ends)
+        except av.FFmpegError as error:
+            return reason_of(error)
+        return None if ends or self.reading.stop.is_set() else "it ended"
+
+    def _of(self, container: Any, ends: bool) -> Iterator[Frame]:
         """The frames of an open container, which is closed after; PyAV's error where it breaks.
 
         `ends` says that it is a recording: its frames have a time in it, and none may be passed over.
@@ -142,7 +145,7 @@ class _Frames:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             stream.codec_context.thread_count = self.reading.threads or 0
-            already = self._last  # after the first time, a video that starts anew comes to where it was
+            already = self._last  # a recording that is opened again starts anew, and comes to where it was
             for decoded in self._decoded(container, stream):
                 seconds = _seconds(decoded, stream) if ends else time.monotonic() - self._started
                 if ends and already is not None and seconds is not None and seconds <= already:
@@ -151,7 +154,6 @@ class _Frames:
                 if frame is not None:
                     self._taken += 1
                     yield frame
-            self.finished = ends
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
         for packet in container.demux(stream):
@@ -182,7 +184,7 @@ class _Frames:
 
 
 def _ends(container: Any) -> bool:
-    """Whether what an address gives is a recording: of a length, or a file of a size (a playlist's size says nothing)."""
+    """Whether an address gives a recording: of a length, or a file of a size (that of a playlist says nothing)."""
     return container.duration is not None or (container.size > 0 and "hls" not in container.format.name)
 
 
