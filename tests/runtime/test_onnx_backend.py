@@ -11,64 +11,14 @@ import pytest
 
 from detrofit.errors import DetrofitError
 from detrofit.runtime.detector import Detector
-from detrofit.runtime.exported import KEY, ExportDescription, best_detections
+from detrofit.runtime.exported import best_detections
 from detrofit.runtime.onnx_backend import OnnxBackend, read_description
-
-onnx = pytest.importorskip("onnx")
-
-
-def _description(**changes: object) -> ExportDescription:
-    values = {
-        "detrofit": "0.1.0",
-        "name": "by-hand",
-        "class_names": ("dark", "light"),
-        "category_ids": (4, 2),
-        "input_size": (32, 64),
-        "mean": (0.0, 0.0, 0.0),
-        "std": (1.0, 1.0, 1.0),
-        "threshold": 0.25,
-        "max_detections": 5,
-        "batch": 2,
-        "outputs": "detections",
-        "sampler": "grid",
-        "exporter": {},
-        "parts": {},
-    }
-    return ExportDescription(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def _write(file: Path, description: str | None) -> Path:
-    """A graph for two pictures: one fixed box, whose score is the mean of the picture."""
-    helper, number = onnx.helper, onnx.numpy_helper
-    box = np.array([[[16, 8, 48, 24]]] * 2, np.float32)
-    nodes = [
-        helper.make_node("ReduceMean", ["images"], ["mean"], axes=[1, 2, 3], keepdims=1),
-        helper.make_node("Reshape", ["mean", "shape"], ["scores"]),
-        helper.make_node("Identity", ["box"], ["boxes"]),
-        helper.make_node("Identity", ["label"], ["labels"]),
-    ]
-    constants = {"shape": np.array([2, 1]), "box": box, "label": np.ones((2, 1), np.int64)}
-    graph = helper.make_graph(
-        nodes,
-        "by hand",
-        [helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [2, 3, 32, 64])],
-        [
-            helper.make_tensor_value_info("boxes", onnx.TensorProto.FLOAT, [2, 1, 4]),
-            helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, [2, 1]),
-            helper.make_tensor_value_info("labels", onnx.TensorProto.INT64, [2, 1]),
-        ],
-        [number.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    if description is not None:
-        helper.set_model_props(model, {KEY: description})
-    onnx.save(model, file)
-    return file
+from tests.runtime.onnx_by_hand import describe, write_onnx_by_hand
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return _write(tmp_path / "model.onnx", _description().model_dump_json())
+    return write_onnx_by_hand(tmp_path / "model.onnx", describe().model_dump_json())
 
 
 def test_the_detector_runs_it_and_fills_the_last_batch(file: Path) -> None:
@@ -93,9 +43,9 @@ def test_torch_is_not_needed(file: Path) -> None:
 
 def test_files_of_others_and_damaged_ones_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(DetrofitError, match="no description"):
-        OnnxBackend(_write(tmp_path / "foreign.onnx", None))
+        OnnxBackend(write_onnx_by_hand(tmp_path / "foreign.onnx", None))
     with pytest.raises(DetrofitError, match="class_names"):
-        OnnxBackend(_write(tmp_path / "old.onnx", '{"detrofit": "9", "name": "x"}'))
+        OnnxBackend(write_onnx_by_hand(tmp_path / "old.onnx", '{"detrofit": "9", "name": "x"}'))
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(b"\x08\x08nothing")
     with pytest.raises(DetrofitError, match="cannot be opened") as caught:
@@ -109,7 +59,7 @@ def test_a_device_that_is_not_there_is_one_line(file: Path) -> None:
 
 
 def test_the_description_survives_the_file(file: Path) -> None:
-    assert read_description(file) == _description()
+    assert read_description(file) == describe()
 
 
 def test_best_detections_of_raw_outputs() -> None:

@@ -53,13 +53,16 @@ def predict(
     total = results.expected()
     counts = Counts()
     lost = None
+    errors = Console(stderr=True)
     with (
         ResultWriters(out, kinds, results.sources, detector.class_names, detector.category_ids) as writers,
         results,
         _stopped_by_signals(results) as signals,
     ):
         try:
-            for found in track(results, "predicting", total, console=Console(stderr=True), transient=True):
+            for found in track(
+                results, "predicting", total, console=errors, transient=True, disable=not errors.is_terminal
+            ):
                 writers.add(found)
                 counts.add(found)
         except StreamLost as error:  # what it gave is kept

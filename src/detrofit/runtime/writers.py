@@ -156,7 +156,7 @@ def _coco_image(number: int, found: Detections) -> dict[str, Any]:
     height, width = found.size
     image: dict[str, Any] = {"id": number, "file_name": found.source, "height": height, "width": width}
     if found.frame is not None:
-        image |= {"frame": found.frame, "seconds": found.seconds}
+        image |= {"frame": found.frame, "seconds": found.seconds and round(found.seconds, 3)}
     return image
 
 
