@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import av
-import av.device
 
 from detrofit.errors import DetrofitError
 from detrofit.runtime.sources import Video
@@ -59,10 +58,18 @@ def _camera(source: Video) -> tuple[str, str]:
         return f"/dev/video{source.target}", kind
     if kind == "avfoundation":
         return source.target, kind
-    cameras = [each.name for each in av.device.enumerate_input_devices(kind) if "video" in each.media_types]
+    cameras = _windows_cameras(kind)
     if int(source.target) >= len(cameras):
         raise DetrofitError(f"there is no {source.name}; there are {len(cameras)}: {', '.join(cameras) or 'none'}")
     return f"video={cameras[int(source.target)]}", kind
+
+
+def _windows_cameras(kind: str) -> list[str]:
+    try:
+        from av.device import enumerate_input_devices
+    except ImportError:
+        raise DetrofitError("cameras are found with a newer PyAV only: pip install --upgrade av") from None
+    return [each.name for each in enumerate_input_devices(kind) if "video" in each.media_types]
 
 
 def _explained(source: Video, error: av.FFmpegError) -> DetrofitError:
