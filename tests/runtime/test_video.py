@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import subprocess
 import sys
@@ -120,7 +121,7 @@ def test_a_live_stream_is_opened_again_until_it_stays_away(tmp_path: Path, caplo
         assert server.answered >= 5
     assert reading.reopened == 1 and all(frame.live for frame in frames) and len(frames) > 20
     assert "\n" not in str(caught.value) and "opening it again in" in caplog.text
-    assert all(a.seconds <= b.seconds for a, b in zip(frames, frames[1:]))  # type: ignore[operator]
+    assert all(a.seconds <= b.seconds for a, b in itertools.pairwise(frames))  # type: ignore[operator]
 
 
 def test_the_pauses_double_up_to_a_bound() -> None:
