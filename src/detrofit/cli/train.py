@@ -30,6 +30,9 @@ def train(
     teacher: Annotated[
         Path | None, typer.Option(help="A trained model file or run folder to learn from beside the targets.")
     ] = None,
+    warm_start: Annotated[
+        str | None, typer.Option(help="distill: fresh parts first imitate what they replace in the weights' model.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that load pictures.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random stream.")] = None,
@@ -43,7 +46,7 @@ def train(
 
     options: dict[str, Any] = {"data": data, "imgsz": imgsz and parse_image_size(imgsz), "weights": weights}
     options |= {"device": device, "workers": workers, "seed": seed, "name": name, "plugins": plugin or None}
-    options |= {"require": require or None, "train.teacher": teacher}
+    options |= {"require": require or None, "train.teacher": teacher, "train.warm_start": warm_start}
     options |= {"train.epochs": epochs, "train.batch": batch, "train.lr": lr}
     options = {key: value for key, value in options.items() if value is not None}
     if resume is None:

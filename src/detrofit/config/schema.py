@@ -79,6 +79,10 @@ class TrainSettings(Section):
     freeze: list[str] = Field([], description="addresses that are not trained, e.g. [backbone.stem]")
     frozen_norms: list[str] = Field([], description="addresses whose batch norms keep their statistics and weights")
     channels_last: bool = Field(True, description="memory format of pictures and weights; faster convolutions")
+    warm_start: Literal["none", "distill"] = Field(
+        "none", description="distill: fresh parts first learn to imitate what they replace in the model of `weights`"
+    )
+    warm_start_steps: Annotated[int, Field(ge=1)] = Field(300, description="steps of that imitation")
     save_every: Annotated[int, Field(ge=1)] = Field(500, description="steps between saved states for --resume")
     val_every: Annotated[int, Field(ge=1)] = Field(1, description="epochs between validations")
     val_split: str = Field("val", description="split that chooses the best checkpoint")

@@ -73,6 +73,12 @@ class Devices:
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, 0)
 
+    def share_state(self, model: nn.Module) -> None:
+        """Give the main process's weights and buffers to all."""
+        if self.world_size > 1:
+            for tensor in (*model.parameters(), *model.buffers()):
+                torch.distributed.broadcast(tensor.data, 0)
+
     @contextmanager
     def norms_alone(self, model: nn.Module) -> Iterator[None]:
         """Lets each process run the model by itself: synchronised norms would wait for the others."""

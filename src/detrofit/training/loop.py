@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from detrofit.config.schema import AugmentSettings, Experiment
 from detrofit.data.index import DetectionIndex
@@ -25,6 +26,7 @@ from detrofit.training.reporter import Reporter
 from detrofit.training.run_folder import RunFolder, new_run_path, read_config
 from detrofit.training.state import Progress, load_state, restore
 from detrofit.training.step import Stepper
+from detrofit.training.warm_start import plan_warm_start, warm_start_interrupted
 from detrofit.training.workers import default_workers
 
 
@@ -64,9 +66,13 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
     devices = Devices(experiment.device, settings.precision, settings.channels_last)
     check_model(experiment)
     material = open_material(experiment)
-    progress, saved = (Progress(), None) if resume_from is None else load_state(resume_from)
+    progress, saved = _saved(resume_from)
     teacher = open_teacher(experiment, material.train.class_names, progress, devices)
     model, line, taken = make_model(experiment, material.train.class_names, progress, resumed=saved is not None)
+    warm_start = None
+    if settings.warm_start == "distill" and saved is None:
+        warm_start = plan_warm_start(experiment, model, material.train.class_names, progress.pretrained, taken)
+        line += f"\n{warm_start.line}"
     freeze(model, settings.freeze)
     frozen_norms = freeze_norms(model, [*settings.frozen_norms, *settings.freeze])
     model = devices.place(model)
@@ -77,12 +83,14 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
         raise DetrofitError(f"{experiment.data} has another number of pictures than when {resume_from} began")
     progress.steps_per_epoch = plan.steps_per_epoch
     optimizer = make_optimizer(model, settings, plan)
-    average = ModelAverage(model, plan.ema_decay, plan.ema_ramp)
     if resume_from is None or saved is None:
-        run = RunFolder(devices.from_main(lambda: new_run_path(experiment)), devices.is_main)
+        run = RunFolder(devices.from_main(lambda: resume_from or new_run_path(experiment)), devices.is_main)
         run.write_config(experiment)
+        if warm_start is not None and taken is not None:
+            taken["warm_start"] = warm_start.run(model, frozen_norms, devices, loader, run.path)
         run.write_transfer(taken)
-    else:
+    average = ModelAverage(model, plan.ema_decay, plan.ema_ramp)
+    if resume_from is not None and saved is not None:
         restore(resume_from, saved, {"model": model, "optimizer": optimizer, "average": average.model})
         if devices.accelerator.scaler is not None:
             restore(resume_from, saved, {"scaler": devices.accelerator.scaler})
@@ -104,6 +112,8 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
         settings.teacher_weight,
     )
     keeper = Keeper(experiment, run, model, average.model, optimizer, devices, material)
+    if warm_start is not None:
+        keeper.save(progress)
     pace = Pace()
 
     with Reporter(plan.total_steps, progress.step, devices.is_main) as reporter:
@@ -137,6 +147,13 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
             keeper.save(progress)
     run.close()
     return RunResult(run.path, progress.best, pace)
+
+
+def _saved(resume_from: Path | None) -> tuple[Progress, dict[str, Any] | None]:
+    """Where a resumed training stands; nothing for a new one, and for one that was stopped in its warm start."""
+    if resume_from is None or warm_start_interrupted(resume_from):
+        return Progress(), None
+    return load_state(resume_from)
 
 
 def _loader(experiment: Experiment, index: DetectionIndex, devices: Devices) -> TrainingLoader:
