@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from detrofit.model.criterion import Criterion
+from detrofit.model.decoder import Decoder
 from detrofit.model.frame import Frame
 from detrofit.model.hybrid_encoder import HybridEncoder
 from detrofit.model.output import DetectorOutput
@@ -33,7 +34,7 @@ class RTDETR(nn.Module):
         self,
         backbone: nn.Module,
         encoder: HybridEncoder,
-        decoder: nn.Module,
+        decoder: Decoder,
         criterion: Criterion,
         *,
         frame: Frame,
@@ -62,7 +63,10 @@ class RTDETR(nn.Module):
         In training, `targets` are denoised with noise from `generators` (one an image), in as many groups as
         `max_boxes` (the most boxes of an image over all processes; default: of this batch) allows.
         """
+        return self.decoder(self.maps(images), targets, generators=generators, max_boxes=max_boxes)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """What the decoder reads: the encoder's map `[B,D,H/stride,W/stride]` for each stride of the frame."""
         if self._normalises:
             images = (images - self.mean) / self.std
-        maps = self.encoder(self.backbone(images))
-        return self.decoder(maps, targets, generators=generators, max_boxes=max_boxes)
+        return self.encoder(self.backbone(images))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from accelerate.utils import gather_object
@@ -12,6 +13,7 @@ from detrofit.data.index import DetectionIndex
 from detrofit.data.loader import EvaluationLoader
 from detrofit.evaluation.evaluate import Evaluation, evaluate
 from detrofit.evaluation.predictions import Predictions
+from detrofit.model.output import Prediction
 from detrofit.model.postprocess import postprocess
 from detrofit.training.devices import Devices
 
@@ -37,13 +39,20 @@ def predict_split(
     for images, targets in loader:
         with devices.autocast():
             output = model(devices.images(images))
-        sizes = torch.tensor([target["size"] for target in targets])
-        found = postprocess(output.prediction, sizes, max_detections)
-        arrays = (tensor.float().cpu().numpy() for tensor in (found.boxes, found.scores, found.labels))
-        for target, boxes, scores, labels in zip(targets, *arrays):
-            predictions.add(int(target["image_index"]), boxes, scores, labels.astype("int64"))
+        add_detections(predictions, output.prediction, targets, max_detections)
         advance(len(targets))
     return Predictions.merge(gather_object([predictions])) if devices.world_size > 1 else predictions
+
+
+def add_detections(
+    predictions: Predictions, prediction: Prediction, targets: Sequence[Mapping[str, Any]], max_detections: int
+) -> None:
+    """Record what the model says about the pictures of a batch."""
+    sizes = torch.tensor([target["size"] for target in targets])
+    found = postprocess(prediction, sizes, max_detections)
+    arrays = (tensor.float().cpu().numpy() for tensor in (found.boxes, found.scores, found.labels))
+    for target, boxes, scores, labels in zip(targets, *arrays):
+        predictions.add(int(target["image_index"]), boxes, scores, labels.astype("int64"))
 
 
 def validate(

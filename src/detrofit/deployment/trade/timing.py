@@ -1,0 +1,110 @@
+"""How long each point takes: exported and timed here, or read from a `bench.json` that another device made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from detrofit.deployment.export import SUFFIXES, export_file
+from detrofit.deployment.latency import FileLatency, measure
+from detrofit.deployment.trade.points import Point, parse_stem
+from detrofit.errors import DetrofitError
+from detrofit.model.detector import RTDETR
+from detrofit.pictures import PictureSource
+from detrofit.weights.model_file import ModelInfo, save_model
+from detrofit.weights.truncate import truncated
+
+TradeFormat = Literal["torch", "onnx", "openvino"]
+GROUP = 4  # files that are open at once, the model as trained among them
+
+
+@dataclass(frozen=True)
+class PointLatency:
+    """Milliseconds from a picture file to boxes: the median with its 95 % interval."""
+
+    milliseconds: float
+    low: float
+    high: float
+
+
+def write_point(
+    folder: Path, model: RTDETR, info: ModelInfo, point: Point, format_: TradeFormat, plugins: Iterable[Path] = ()
+) -> Path:
+    """The model at a point as a file named after it, exported where the format says so.
+
+    Raises DetrofitError where the exported file disagrees with the model.
+    """
+    file = folder / f"{point.stem}.safetensors"
+    shorter = truncated(model, num_queries=point.num_queries, decoder_layers=point.decoder_layers)
+    save_model(file, shorter, replace(info, input_size=point.size))
+    if format_ == "torch":
+        return file
+    exported = export_file(file, format_, out=file.with_suffix(SUFFIXES[format_]), plugins=list(plugins))
+    file.unlink()
+    return exported.file
+
+
+def time_points(
+    files: Sequence[tuple[Point, Path]],
+    picture: PictureSource,
+    rounds: int,
+    device: str | None,
+    advance: Callable[[int], None] = lambda done: None,
+) -> tuple[dict[Point, PointLatency], dict[str, Any]]:
+    """Time each point's file in turns with the first one, which is in every group; also the machine's description.
+
+    A point's time is its ratio to the first file, of the same rounds, times the first one's median over all groups:
+    what else the machine did in the meantime hits both.
+    """
+    (first, reference), *others = files
+    groups = [others[start : start + GROUP - 1] for start in range(0, len(others), GROUP - 1)] or [[]]
+    ratios: dict[Point, FileLatency] = {}
+    medians: list[float] = []
+    machine: dict[str, Any] = {}
+    for group in groups:
+        benchmark = measure([reference, *(file for _, file in group)], picture, rounds, device=device)
+        machine = benchmark.machine
+        medians.append(benchmark.files[0].steps["total"].median)
+        for (point, _), latency in zip(group, benchmark.files[1:]):
+            ratios[point] = latency
+        alone = benchmark.files[0].steps["total"]
+        advance(len(group))
+    median = float(np.median(medians))
+    spread = (alone.low / alone.median, alone.high / alone.median)
+    found = {first: PointLatency(median, median * spread[0], median * spread[1])}
+    for point, latency in ratios.items():
+        ratio = latency.ratio
+        found[point] = PointLatency(median * ratio.median, median * ratio.low, median * ratio.high)
+    return found, machine
+
+
+def read_bench(file: Path) -> tuple[dict[Point, PointLatency], dict[str, Any]]:
+    """The points' times in a `bench.json`, whose files are named after their points, and the machine it was made on.
+
+    Raises DetrofitError for a file that is no such record, or names no point.
+    """
+    try:
+        content = json.loads(file.read_text("utf-8"))
+        found = {}
+        for row in content["files"]:
+            # A record from another system has that system's separators.
+            point = parse_stem(Path(str(row["file"]).replace("\\", "/")).stem)
+            if point is not None:
+                total = row["steps"]["total"]
+                found[point] = PointLatency(float(total["median"]), float(total["low"]), float(total["high"]))
+        machine = dict(content["machine"])
+    except FileNotFoundError:
+        raise DetrofitError(f"no record at {file}; make one with `detrofit bench POINTS --out bench.json`") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DetrofitError(f"{file} is no record of `detrofit bench --out bench.json`: {error!r}") from None
+    if not found:
+        raise DetrofitError(
+            f"{file} times no file that is named after a point, as in 320x320-q100-l2.onnx; "
+            "`detrofit trade --keep` writes these"
+        )
+    return found, machine

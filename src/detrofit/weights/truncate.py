@@ -1,0 +1,32 @@
+"""A trained model with fewer decoder layers or another number of queries, without training."""
+
+from __future__ import annotations
+
+from detrofit.config.models import checked_frame
+from detrofit.errors import DetrofitError
+from detrofit.model.build import assemble
+from detrofit.model.detector import RTDETR
+from detrofit.parts.retrofit import parse_retrofit
+
+
+def truncated(model: RTDETR, *, num_queries: int, decoder_layers: int) -> RTDETR:
+    """A copy of `model` in eval mode that selects so many queries and has only its first decoder layers.
+
+    Every decoder layer was trained with a head of its own, and queries are selected by score, so that what remains is
+    a whole detector (arXiv:2304.08069, section 4.4). Raises DetrofitError for more layers than there are.
+    """
+    if not 1 <= decoder_layers <= model.frame.decoder_layers:
+        raise DetrofitError(
+            f"the model has {model.frame.decoder_layers} decoder layers, of which {decoder_layers} cannot be kept"
+        )
+    numbers = {"num_queries": num_queries, "decoder_layers": decoder_layers, "eval_decoder_layers": None}
+    slots = parse_retrofit(model.slots)
+    shorter, _ = assemble(
+        checked_frame(model.frame.model_dump() | numbers),
+        slots,
+        {address: slots[address] for address in model.retrofit if address in slots},
+        num_classes=model.num_classes,
+    )
+    state = model.state_dict()
+    shorter.load_state_dict({name: state[name] for name in shorter.state_dict()})
+    return shorter.eval().to(next(model.parameters()).device)
