@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,3 +49,17 @@ def file_digest(file: str | Path) -> str:
         while block := opened.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def cache_folder(kind: str) -> Path:
+    """Where things of a kind are kept to be found again: in `DETROFIT_CACHE`, else the user's cache folder."""
+    chosen = os.environ.get("DETROFIT_CACHE")
+    if chosen:
+        return Path(chosen).expanduser() / kind
+    if sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "detrofit" / kind

@@ -20,5 +20,5 @@ def test_transfer_is_written(tiny: Callable[..., Experiment], tmp_path: Path) ->
     settings: dict[str, Any] = {"weights": str(tmp_path / "start.safetensors"), "require": ["backbone", "encoder"]}
     run = train(tiny(**settings)).folder
     content = json.loads((run / "transfer.json").read_text("utf-8"))
-    assert content["source"] == "detrofit" and content["kept_share_of_parameters"] > 0.5
-    assert all(slot["fresh"] == 0 for slot in content["slots"] if slot["address"].startswith("backbone."))
+    assert content["source"].startswith("detrofit ") and content["shares_of_parameters"]["kept"] > 0.5
+    assert all(slot["parameters"]["fresh"] == 0 for slot in content["slots"] if slot["address"].startswith("backbone."))

@@ -17,9 +17,10 @@ from detrofit.weights.card import model_card
 from detrofit.weights.huggingface import to_huggingface
 from detrofit.weights.huggingface_folder import write_huggingface
 from detrofit.weights.model_file import ModelInfo, load_model, read_info, save_model
-from detrofit.weights.start import load_start_weights
+from detrofit.weights.start import load_start, plan_start
 from detrofit.weights.transfer_report import transfer_json, transfer_lines
 
+HEAD = "decoder.score_head"
 NAMES = ("red", "white", "platelet")
 NARROW: dict[str, Any] = {
     "backbone": {"part": "resnet-vd", "depth": 18, "widths": [16, 24, 32, 40]},
@@ -50,6 +51,10 @@ def narrow(seed: int = 0, **settings: Any) -> RTDETR:
         if name.endswith(("bias", "running_mean")):
             tensor.normal_(0, 0.2, generator=generator)
     return model.eval()
+
+
+def start_from(model: RTDETR, folder: Path, class_names: tuple[str, ...], require: list[str]) -> Any:
+    return load_start(model, plan_start(model, "rtdetr-r18", str(folder)), class_names, require)
 
 
 def info(name: str = "rtdetr-r18") -> ModelInfo:
@@ -119,16 +124,19 @@ def test_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_training_starts_from_it_and_says_what_it_took(folder: Path) -> None:
     model = build("rtdetr-r18", {"backbone.stage4.block": "extradw"}, num_classes=2)
-    start = load_start_weights(model, str(folder), ("white", "dog"), require=["backbone.stage1", "encoder"])
+    start = start_from(model, folder, ("white", "dog"), ["backbone.stage1", "encoder"])
     assert start.pretrained == "model" and "licence: Apache-2.0" in start.line
     content = transfer_json(model, start.report, (64, 64), weights="x")
     slots = {slot["address"]: slot for slot in content["slots"]}
     total = sum(parameter.numel() for parameter in model.parameters())
-    assert sum(slot["kept"] + slot["by_class"] + slot["fresh"] for slot in slots.values()) == total
-    assert slots["backbone.stage1"]["fresh"] == 0 < slots["backbone.stage1"]["kept_flops"]
-    assert slots["backbone.stage1"]["kept_flops"] == slots["backbone.stage1"]["flops"]
-    assert slots["backbone.stage4"]["fresh"] > 0 and slots["decoder.score_head"]["by_class"] > 0
-    assert 0 < content["kept_share_of_parameters"] < 1 and 0 < content["kept_share_of_flops"] < 1
+    assert sum(sum(slot["parameters"].values()) for slot in slots.values()) == total
+    for counts in ("parameters", "flops"):
+        stage1, stage4, head = (slots[name][counts] for name in ("backbone.stage1", "backbone.stage4", HEAD))
+        assert stage1["kept"] > 0 == stage1["fresh"]
+        assert stage4["fresh"] > 0
+        assert head["by_class"] == head["fresh"] > 0, "one of two classes is known"
+        shares = content[f"shares_of_{counts}"]
+        assert 0 < shares["kept"] < 1 and sum(shares.values()) == pytest.approx(1)
     assert any("backbone.stage4: " in line for line in transfer_lines(content))
     json.dumps(content)
 
@@ -143,4 +151,4 @@ def test_a_training_starts_from_it_and_says_what_it_took(folder: Path) -> None:
 def test_what_must_be_kept(folder: Path, address: str, message: str) -> None:
     model = build("rtdetr-r18", {"backbone.stage4.block": "extradw"}, num_classes=3)
     with pytest.raises(DetrofitError, match=message):
-        load_start_weights(model, str(folder), NAMES, require=[address])
+        start_from(model, folder, NAMES, [address])

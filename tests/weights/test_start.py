@@ -10,11 +10,15 @@ import torch
 from detrofit import DetrofitError, build
 from detrofit.weights.checkpoint import convert_by_order, read_tensors
 from detrofit.weights.model_file import ModelInfo, save_model
-from detrofit.weights.start import load_start_weights
+from detrofit.weights.start import Start, load_start, plan_start
 from detrofit.weights.transfer import transfer
 
 SETTINGS = {"num_queries": 20, "decoder_layers": 1, "num_denoising": 10}
 PALACE = 698
+
+
+def start_from(model, weights: str, class_names, require=()) -> Start:
+    return load_start(model, plan_start(model, "rtdetr-n", weights), class_names, require)
 
 
 def nano(classes: int, retrofit: dict | None = None, seed: int = 0):
@@ -33,7 +37,7 @@ def test_class_rows_are_taken_over_by_name(trained):
     file, source = trained
     model = nano(3)
     fresh = model.state_dict()["decoder.score_head.layer0.weight"].clone()
-    start = load_start_weights(model, str(file), ("dog", "bird", "cat"))
+    start = start_from(model, str(file), ("dog", "bird", "cat"))
     assert start.pretrained == "model" and "trained.safetensors" in start.line
     given, taken = (m.state_dict()["decoder.score_head.layer0.weight"] for m in (source, model))
     assert torch.equal(taken[0], given[1]) and torch.equal(taken[2], given[0])
@@ -44,7 +48,7 @@ def test_class_rows_are_taken_over_by_name(trained):
 def test_what_a_swap_left_in_place_is_kept(trained):
     file, source = trained
     model = nano(2, {"backbone.stage4.block": "extradw"})
-    start = load_start_weights(model, str(file), ("cat", "dog"))
+    start = start_from(model, str(file), ("cat", "dog"))
     assert "fresh: backbone.stage4" in start.line
     assert torch.equal(model.decoder.query_position.layers[0].weight, source.decoder.query_position.layers[0].weight)
 
@@ -62,7 +66,7 @@ def test_a_timm_backbone_takes_the_weights_of_the_whole_timm_model(tmp_path, nam
     file = tmp_path / "timm.safetensors"
     safetensors.torch.save_file(whole.state_dict(), file)
     model = nano(2, {"backbone": f"timm:{name}"})
-    assert load_start_weights(model, str(file), ("a", "b")).pretrained == "backbone"
+    assert start_from(model, str(file), ("a", "b")).pretrained == "backbone"
     image = torch.rand(1, 3, 64, 64)
     own = model.backbone.eval()(image)[0]
     reference = timm.create_model(name, features_only=True, out_indices=model.backbone.timm_arguments["out_indices"])
@@ -78,11 +82,11 @@ def test_weights_of_another_model_are_refused(tmp_path):
     file = tmp_path / "other.safetensors"
     safetensors.torch.save_file(timm.create_model("resnet10t").state_dict(), file)
     with pytest.raises(DetrofitError, match="does not fit timm backbone 'tf_efficientnet_lite0': no tensor 'conv_stem"):
-        load_start_weights(nano(2, {"backbone": "timm:tf_efficientnet_lite0"}), str(file), ("a", "b"))
+        start_from(nano(2, {"backbone": "timm:tf_efficientnet_lite0"}), str(file), ("a", "b"))
     with pytest.raises(DetrofitError, match="the backbone is none of timm's"):
-        load_start_weights(nano(2), str(file), ("a", "b"))
+        start_from(nano(2), str(file), ("a", "b"))
     with pytest.raises(DetrofitError, match="do not exist"):
-        load_start_weights(nano(2), str(tmp_path / "absent.pth"), ("a", "b"))
+        start_from(nano(2), str(tmp_path / "absent.pth"), ("a", "b"))
 
 
 class Harm:

@@ -19,6 +19,7 @@ from detrofit.config.schema import Experiment
 from detrofit.errors import DetrofitError
 from detrofit.files import file_digest, write_file
 from detrofit.version import __version__
+from detrofit.weights.fetch import is_remote
 
 Record = dict[str, Any]
 _STEPS = 65534  # AP is kept in steps of 1 / 65534, finer than any interval's uncertainty; 65535 marks an absent one
@@ -80,7 +81,9 @@ def _file_digest(file: Path) -> str:
 def portable(experiment: Mapping[str, Any]) -> dict[str, Any]:
     """An experiment's settings without where they were on one machine."""
     kept = {key: value for key, value in experiment.items() if key not in ("runs", "name", "device", "workers")}
-    named = {key: Path(kept[key]).name for key in ("data", "weights") if kept.get(key)}
+    named = {"data": Path(kept["data"]).name} if "data" in kept else {}
+    if kept.get("weights") and not is_remote(kept["weights"]):
+        named["weights"] = Path(kept["weights"]).name
     train = dict(kept.get("train", {}))
     if train.get("teacher"):
         train["teacher"] = Path(train["teacher"]).name

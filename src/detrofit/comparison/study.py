@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 from detrofit.comparison.controls import CONTROLS, control_changes
 from detrofit.comparison.statistics import MOST_SEEDS
 from detrofit.config.load import load_experiment, merge_dotted, read_yaml, setting_keys
-from detrofit.config.schema import Experiment, Section
+from detrofit.config.schema import NO_WEIGHTS, Experiment, Section
 from detrofit.errors import DetrofitError, nearest
 
 BASE = "base"
@@ -101,7 +101,8 @@ def load_study(values: Mapping[str, Any]) -> Study:
     """A checked study from the settings of an experiment and those of `StudySettings` together."""
     own = {key: value for key, value in values.items() if key in StudySettings.model_fields}
     settings = _settings(own)
-    rest = {key: value for key, value in values.items() if key not in own}
+    # Published weights fit the base better than its variants, which would then lose to the weights and not to the base.
+    rest = {"weights": NO_WEIGHTS, **{key: value for key, value in values.items() if key not in own}}
     _check_keys(rest)
     base = Variant(BASE, "base", {}, load_experiment(rest))
     refuse_same_names([BASE, *settings.variants, *settings.external])

@@ -12,6 +12,10 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
 
 
+# What `weights` may be beside files, URLs and names on the hub.
+AUTO_WEIGHTS, IMAGENET_WEIGHTS, NO_WEIGHTS = "auto", "imagenet", "none"
+
+
 class Section(BaseModel):
     """Settings that belong together; unknown keys are errors."""
 
@@ -119,8 +123,11 @@ class Experiment(Section):
     imgsz: tuple[Side, Side] = Field(
         (640, 640), description="height and width of the network's input; one number for both"
     )
-    weights: str | None = Field(
-        None, description="what to start from: a model file, another program's checkpoint, weights of a timm backbone"
+    weights: str = Field(
+        AUTO_WEIGHTS,
+        description="what to start from: a model file, another program's checkpoint, a backbone's weights, a URL, "
+        "hf:ORGANISATION/NAME; auto: published COCO weights of the model, else ImageNet weights of its backbone, as "
+        "far as they can be had; imagenet; none: random numbers",
     )
     require: list[str] = Field([], description="addresses that must be taken over from `weights` whole")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="of every random stream")
@@ -139,6 +146,11 @@ class Experiment(Section):
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _no_weights(cls, value: Any) -> Any:
+        return NO_WEIGHTS if value in (None, "scratch") else value
 
     @field_validator("imgsz", mode="before")
     @classmethod

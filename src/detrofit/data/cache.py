@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,24 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from detrofit.errors import DetrofitError
-from detrofit.files import atomic_write
+from detrofit.files import atomic_write, cache_folder
 
 FORMAT = 1  # raise when the meaning of a stored array changes: older entries are then never found
 KEPT_ENTRIES = 100
-
-
-def cache_folder() -> Path:
-    """Where readings are kept: `DETROFIT_CACHE`, else the platform's cache folder for the user."""
-    chosen = os.environ.get("DETROFIT_CACHE")
-    if chosen:
-        return Path(chosen).expanduser() / "data"
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "detrofit" / "data"
 
 
 def digest_of_bytes(content: bytes, *more: str) -> str:
@@ -74,7 +59,7 @@ def store(key: str, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _path(key: str) -> Path:
-    return cache_folder() / f"{key}-{FORMAT}.npz"
+    return cache_folder("data") / f"{key}-{FORMAT}.npz"
 
 
 def _forget_oldest(folder: Path) -> None:

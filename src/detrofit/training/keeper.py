@@ -97,6 +97,7 @@ class Keeper:
                 "seed": self.experiment.seed,
                 "steps": progress.step,
                 "epochs": epochs,
+                **progress.origin,
                 **{f"val_{key}": summary[key] for key in ("AP", "AP50") if key in summary},
             },
         )

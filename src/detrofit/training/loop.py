@@ -68,10 +68,12 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
     material = open_material(experiment)
     progress, saved = _saved(resume_from)
     teacher = open_teacher(experiment, material.train.class_names, progress, devices)
-    model, line, taken = make_model(experiment, material.train.class_names, progress, resumed=saved is not None)
+    model, line, taken = make_model(
+        experiment, material.train.class_names, progress, resumed=saved is not None, from_main=devices.from_main
+    )
     warm_start = None
     if settings.warm_start == "distill" and saved is None:
-        warm_start = plan_warm_start(experiment, model, material.train.class_names, progress.pretrained, taken)
+        warm_start = plan_warm_start(experiment, model, material.train.class_names, taken)
         line += f"\n{warm_start.line}"
     freeze(model, settings.freeze)
     frozen_norms = freeze_norms(model, [*settings.frozen_norms, *settings.freeze])

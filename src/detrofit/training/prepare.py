@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from detrofit.parts.retrofit import PartChoice
 from detrofit.training.devices import Devices
 from detrofit.training.run_folder import BEST
 from detrofit.training.state import Progress
-from detrofit.weights.start import load_start_weights
+from detrofit.weights.start import StartPlan, load_start, plan_start
 from detrofit.weights.transfer_report import transfer_json, transfer_lines
 
 
@@ -74,26 +75,31 @@ def check_model(experiment: Experiment) -> None:
 
 
 def make_model(
-    experiment: Experiment, class_names: tuple[str, ...], progress: Progress, resumed: bool
+    experiment: Experiment,
+    class_names: tuple[str, ...],
+    progress: Progress,
+    resumed: bool,
+    from_main: Callable[[Callable[[], StartPlan]], StartPlan] = lambda find: find(),
 ) -> tuple[RTDETR, str, dict[str, Any] | None]:
     """The model with its starting weights, a line about them for people, and what was taken over of given ones.
 
-    `progress` notes what is pretrained.
+    `progress` notes what is pretrained, and whose weights it started from. `from_main` lets the main of several
+    processes find the weights and tells the others.
 
     A resumed training needs no starting weights: its state has all weights.
     """
     model = build_model(*_choices(experiment), num_classes=len(class_names), seed=experiment.seed)
     if resumed:
         return model, f"resuming after {progress.step} steps", None
-    if experiment.weights is None:
-        line = (
-            "STARTING FROM RANDOM NUMBERS: on small data this usually costs many points of AP and many epochs; "
-            "give pretrained weights with --weights"
-        )
-        return model, line, None
-    start = load_start_weights(model, experiment.weights, class_names, experiment.require)
+    plan = from_main(lambda: plan_start(model, experiment.model.name, experiment.weights))
+    start = load_start(model, plan, class_names, experiment.require)
     progress.pretrained = start.pretrained
-    taken = transfer_json(model, start.report, experiment.imgsz, weights=experiment.weights, source=start.source)
+    progress.origin = {"started_from": start.source, "licence_of_start": start.licence} if start.report else {}
+    if start.report is None:
+        return model, start.line, None
+    facts: dict[str, Any] = {"weights": experiment.weights, "source": start.source, "licence": start.licence}
+    facts |= {"detector": start.detector}
+    taken = transfer_json(model, start.report, experiment.imgsz, **facts)
     return model, "\n".join([start.line, *transfer_lines(taken)]), taken
 
 

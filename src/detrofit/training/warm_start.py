@@ -24,7 +24,7 @@ from detrofit.model.detector import RTDETR
 from detrofit.training.devices import Devices
 from detrofit.training.state import FILE as STATE
 from detrofit.weights.model_file import is_model_file, load_model
-from detrofit.weights.start import load_start_weights
+from detrofit.weights.start import load_start, plan_start
 
 WARM_STATE = "warm_start.pt"
 NORM_PICTURES = 400  # that batch norms are measured on afterwards
@@ -99,14 +99,13 @@ def plan_warm_start(
     experiment: Experiment,
     model: RTDETR,
     class_names: tuple[str, ...],
-    pretrained: str,
     taken: Mapping[str, Any] | None,
 ) -> WarmStart:
     """The warm start of a model; `taken` says what of it came from the experiment's weights (`transfer_json`).
 
     Raises DetrofitError where the weights are no whole detector's, which has nothing to imitate.
     """
-    if pretrained != "model" or taken is None:
+    if taken is None or not taken["detector"]:
         raise DetrofitError("--warm-start distill needs the weights of a whole detector to imitate: give --weights")
     teacher = _teacher(experiment, class_names)
     found = find_replaced(teacher, model, experiment.imgsz)
@@ -117,13 +116,13 @@ def plan_warm_start(
 
 def _teacher(experiment: Experiment, class_names: tuple[str, ...]) -> RTDETR:
     """The given weights in the model that they were trained in: a file of ours says which; others' are stock."""
-    assert experiment.weights is not None
-    path = Path(experiment.weights)
-    if path.is_file() and is_model_file(path):
-        return load_model(path, plugins=experiment.plugins)
     frame, stock, _ = frame_and_choices(experiment.model.name, None, experiment.model.frame)
     teacher = build_model(frame, stock, {}, num_classes=len(class_names))
-    load_start_weights(teacher, experiment.weights, class_names)
+    plan = plan_start(teacher, experiment.model.name, experiment.weights)
+    file = plan.sources[0].file
+    if file.is_file() and is_model_file(file):
+        return load_model(file, plugins=experiment.plugins)
+    load_start(teacher, plan, class_names)
     return teacher.eval()
 
 

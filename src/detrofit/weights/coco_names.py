@@ -11,3 +11,20 @@ COCO_NAMES = (
     *("microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear"),
     *("hair drier", "toothbrush"),
 )
+
+# Names of the same things in other data sets (Pascal VOC's, and compounds written in one word).
+_OTHER_NAMES = {
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "sofa": "couch",
+    "trafficlight": "traffic light",
+    "tvmonitor": "tv",
+}
+
+
+def common_name(name: str) -> str:
+    """A class name in the spelling that data sets have in common: small letters, blanks, COCO's word for the thing."""
+    plain = " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+    return _OTHER_NAMES.get(plain, plain)

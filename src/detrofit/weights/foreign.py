@@ -91,6 +91,14 @@ def read_foreign(path: Path) -> Foreign | None:
     return None
 
 
+def read_plain(file: Path) -> dict[str, Tensor]:
+    """The tensors of any checkpoint by name; DetrofitError for a file that is missing, damaged or holds none."""
+    state = _plain(_content(_weights_file(file)))
+    if state is None:
+        raise DetrofitError(f"{file} holds no tensors by name")
+    return state
+
+
 def _weights_file(path: Path) -> Path:
     if not path.is_dir():
         return path

@@ -1,23 +1,54 @@
-"""What a training starts from: a model file of ours, another program's, or pretrained weights of a timm backbone."""
+"""What a training starts from: given weights, published ones where they can be had, or random numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
+import torch
 
+from detrofit.config.models import frame_and_choices
+from detrofit.config.schema import AUTO_WEIGHTS, IMAGENET_WEIGHTS, NO_WEIGHTS
 from detrofit.errors import DetrofitError
+from detrofit.model.build import assemble
 from detrofit.model.detector import RTDETR
+from detrofit.weights.backbone import BACKBONE_ORIGINS, load_backbone
 from detrofit.weights.checkpoint import read_tensors
+from detrofit.weights.fetch import Patience, fetch
 from detrofit.weights.foreign import read_foreign
 from detrofit.weights.model_file import is_model_file, read_info
+from detrofit.weights.published import Published, published_backbone, published_detector
 from detrofit.weights.transfer import TransferReport, transfer
 from detrofit.weights.transfer_report import require_kept
 
-HUB = "imagenet"
+_COST = "on small data this usually costs many points of AP and many epochs"
+_COST_OF_BACKBONE = "on small data this usually costs some points of AP against weights of a whole detector"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights to start from.
+
+    Attributes:
+        weights: as `--weights` names them.
+        file: where they are on this machine.
+        licence: as their publisher states it; None where only the file can tell.
+        kind: what published weights are, in words; empty for given ones.
+    """
+
+    weights: str
+    file: Path
+    licence: str | None = None
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class StartPlan:
+    """The sources of a start, in the order in which they are loaded, and what could not be had."""
+
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -25,92 +56,127 @@ class Start:
     """What a model starts from.
 
     Attributes:
-        pretrained: what of it is pretrained now: "model" or "backbone".
+        pretrained: what of it is pretrained now: "model", "backbone" or "nothing".
         line: the same for people.
-        source: whose weights they are.
-        report: which tensors were taken over.
+        source: whose weights they are, in words.
+        licence: of what was loaded; empty where nothing was.
+        report: which tensors were taken over; None from random numbers.
+        detector: whether a whole detector's weights are among them.
     """
 
     pretrained: str
     line: str
-    source: str
-    report: TransferReport
+    source: str = ""
+    licence: str = ""
+    report: TransferReport | None = None
+    detector: bool = False
 
 
-def load_start_weights(model: RTDETR, weights: str, class_names: tuple[str, ...], require: Sequence[str] = ()) -> Start:
-    """Load starting weights into `model`.
+def plan_start(model: RTDETR, name: str, weights: str) -> StartPlan:
+    """Find what `weights` name for a model of the zoo, and bring it to this machine.
 
-    `weights` is a model file of ours, a checkpoint of another program that is known (a file, or a Hugging Face
-    folder), a file of timm's weights for the model's timm backbone, or "imagenet": timm's published weights for it,
-    from the hub. Nothing of any file is executed. `require` are addresses under which every tensor must be taken over.
-    Raises DetrofitError for a file that is missing, damaged, or fits nothing in the model.
+    `weights` are a file or folder, a URL, a name on the hub, or one of three words. "auto": the published COCO weights
+    of the model called `name`, and for a backbone that they do not fit its ImageNet weights, as far as they are cached
+    or reachable at once; "imagenet": those of the backbone; "none": random numbers. `model` is only looked at.
+    Raises DetrofitError where something that was asked for by name cannot be had.
     """
-    path = Path(weights)
-    if weights != HUB and not path.exists():
-        raise DetrofitError(f"weights {weights} do not exist; give a file, or '{HUB}' for a timm backbone's")
-    start = None if weights == HUB else _start_of_model(model, path, class_names)
-    start = start or _start_of_backbone(model, weights)
-    require_kept(start.report, require)
-    return start
+    if weights == NO_WEIGHTS:
+        return StartPlan(())
+    if weights == AUTO_WEIGHTS:
+        return _published(model, name)
+    if weights == IMAGENET_WEIGHTS:
+        backbone = published_backbone(model)
+        if backbone is None:
+            raise DetrofitError(
+                f"nobody published ImageNet weights of the backbone '{model.slots['backbone']['part']}' with these "
+                "options; swap in one of timm's with --swap backbone=timm:NAME, or give a file with --weights"
+            )
+        file = fetch(backbone.source)
+        return StartPlan((Source(backbone.source, file, backbone.licence, "ImageNet weights of the backbone"),))
+    return StartPlan((Source(weights, fetch(weights)),))
 
 
-def _start_of_model(model: RTDETR, path: Path, class_names: tuple[str, ...]) -> Start | None:
-    """The start from a whole detector; None where the file holds none."""
-    if path.is_file() and is_model_file(path):
-        report = transfer(model, read_tensors(path), read_info(path).class_names, class_names)
-        return Start("model", f"starting from {path}: {report.line()}", "detrofit", report)
-    foreign = read_foreign(path)
-    if foreign is None:
-        return None
-    report = transfer(model, foreign.state, foreign.names, class_names)
-    line = f"starting from {path} ({foreign.source}; licence: {foreign.licence}): {report.line()}"
-    return Start("model", line, foreign.source, report)
+def load_start(model: RTDETR, plan: StartPlan, class_names: Sequence[str], require: Sequence[str] = ()) -> Start:
+    """Load the sources of a plan into `model`.
+
+    Nothing of any file is executed. `require` are addresses under which every tensor must be taken over. Raises
+    DetrofitError for a file that is damaged, of no known program, or fits nothing in the model.
+    """
+    report: TransferReport | None = None
+    told, origins, licences = [], [], []
+    for source in plan.sources:
+        origin, licence, taken = _load(model, source, class_names)
+        report = taken if report is None else report.followed_by(taken)
+        named = f"{source.kind} {source.weights}" if source.kind else source.weights
+        told.append(f"{named} ({origin}; licence: {licence})")
+        origins.append(origin)
+        licences.append(licence)
+    if report is None:
+        if require:
+            raise DetrofitError(f"--require {require[0]}: there are no weights to keep; give some with --weights")
+        return Start("nothing", _line_without(plan))
+    require_kept(report, require)
+    line = f"STARTING FROM {' and '.join(told)}: {report.line()}"
+    if report.pretrained == "backbone":
+        line += f"; {_COST_OF_BACKBONE}"
+    line += "".join(f"; {note}" for note in plan.notes)
+    detector = not all(origin in BACKBONE_ORIGINS for origin in origins)
+    weights = (f"{origin} {source.weights}" for origin, source in zip(origins, plan.sources))
+    return Start(report.pretrained, line, "; ".join(weights), "; ".join(dict.fromkeys(licences)), report, detector)
 
 
-def _start_of_backbone(model: RTDETR, weights: str) -> Start:
-    if not hasattr(model.backbone, "timm_arguments"):
-        raise DetrofitError(
-            f"{weights} is no detector that is known, and the backbone is none of timm's that could take it; "
-            "swap one in with --swap backbone=timm:NAME"
-        )
-    state = _hub_state(model.backbone) if weights == HUB else read_tensors(Path(weights))
-    line = f"backbone starting from {weights}: {_load_backbone(model.backbone, state, weights)}"
-    return Start("backbone", line, "timm", _backbone_report(model))
+def _published(model: RTDETR, name: str) -> StartPlan:
+    """What is published for a model, without insisting: what cannot be had is a note, and one attempt is made."""
+    sources: list[Source] = []
+    notes: list[str] = []
+    detector, backbone = published_detector(name), published_backbone(model)
+    patience: Patience = "short"
+    if detector is None:
+        notes.append(f"nobody published weights of {name}")
+    else:
+        patience = _try(sources, notes, detector, "COCO weights", patience)
+    if backbone is not None and (not sources or _has_another_backbone(model, name)):
+        _try(sources, notes, backbone, "ImageNet weights of the backbone", patience)
+    return StartPlan(tuple(sources), tuple(notes))
 
 
-def _backbone_report(model: RTDETR) -> TransferReport:
-    """The report of a whole timm backbone taken over, and nothing else."""
-    names = list(model.state_dict())
-    kept = [name for name in names if name.startswith("backbone.")]
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    share = sum(sizes.get(name, 0) for name in kept) / max(1, sum(sizes.values()))
-    return TransferReport(kept, [], [name for name in names if not name.startswith("backbone.")], share)
-
-
-def _hub_state(backbone: Any) -> dict[str, Tensor]:
-    import timm
-
+def _try(sources: list[Source], notes: list[str], published: Published, kind: str, patience: Patience) -> Patience:
+    """Add a source or a note; after a failure nobody waits for a network again."""
     try:
-        return timm.create_model(backbone.timm_arguments["model_name"], pretrained=True).state_dict()
-    except Exception as error:  # the hub's client raises many kinds
-        raise DetrofitError(
-            f"timm's weights of {backbone.timm_arguments['model_name']} cannot be had: {str(error).splitlines()[0]}; "
-            "give a local file with --weights"
-        ) from error
+        file = fetch(published.source, patience)
+    except DetrofitError as error:
+        notes.append(str(error))
+        return "none"
+    sources.append(Source(published.source, file, published.licence, kind))
+    return patience
 
 
-def _load_backbone(backbone: Any, state: Mapping[str, Tensor], source: str) -> str:
-    """Load what the backbone has; names of a feature extractor may have underscores where the whole model has dots."""
-    own = backbone.net.state_dict()
-    by_flat_name = {name.replace(".", "_"): tensor for name, tensor in state.items()}
-    found = {name: by_flat_name[name.replace(".", "_")] for name in own if name.replace(".", "_") in by_flat_name}
-    missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
-    wrong = [name for name, tensor in found.items() if tensor.shape != own[name].shape]
-    if missing or wrong:
-        first = (missing or wrong)[0]
-        raise DetrofitError(
-            f"{source} does not fit timm backbone '{backbone.timm_arguments['model_name']}': "
-            f"{'no' if missing else 'another shape of'} tensor '{first}'"
-        )
-    backbone.net.load_state_dict({**own, **found})
-    return f"all {len(own)} tensors"
+def _has_another_backbone(model: RTDETR, name: str) -> bool:
+    """Whether the model has another backbone than the stock model called `name`, or other options of it."""
+    with torch.device("meta"):
+        stock, _ = assemble(*frame_and_choices(name), num_classes=1)
+    return bool(stock.slots["backbone"] != model.slots["backbone"])
+
+
+def _load(model: RTDETR, source: Source, class_names: Sequence[str]) -> tuple[str, str, TransferReport]:
+    """Whose weights they are, their licence, and what was taken over."""
+    file = source.file if source.file.exists() else fetch(source.weights)  # on another machine than the main process
+    if file.is_file() and is_model_file(file):
+        info = read_info(file)
+        licence = str(info.trained.get("licence") or info.trained.get("licence_of_start") or "not stated in the file")
+        return "detrofit", licence, transfer(model, read_tensors(file), info.class_names, class_names)
+    foreign = read_foreign(file)
+    if foreign is not None:
+        report = transfer(model, foreign.state, foreign.names, class_names)
+        return foreign.source, source.licence or foreign.licence, report
+    origin, report = load_backbone(model, file, source.weights)
+    return origin, source.licence or "not stated in the file", report
+
+
+def _line_without(plan: StartPlan) -> str:
+    if not plan.notes:
+        return "starting from random numbers, as asked for"
+    return (
+        f"STARTING FROM RANDOM NUMBERS ({'; '.join(plan.notes)}): {_COST}; give weights with --weights, or say with "
+        "--weights none that it is meant"
+    )

@@ -3,46 +3,56 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args
 
 from torch import nn
 
 from detrofit.errors import DetrofitError, nearest
 from detrofit.model.costs import flops_by_module
-from detrofit.weights.transfer import TransferReport
+from detrofit.weights.transfer import Kind, TransferReport
 
 _COUNTER = "num_batches_tracked"
+_KINDS: tuple[Kind, ...] = get_args(Kind)
+_WORDS: Mapping[Kind, str] = {
+    "kept": "kept",
+    "resized": "resized",
+    "by_class": "rows of classes by name",
+    "fresh": "fresh",
+}
 
 
 @dataclass
 class SlotTransfer:
-    """One address: parameters and operations (of layers with parameters) that were kept, whose rows of known classes
-    were, and that start fresh."""
+    """One address: its parameters and operations (of layers with parameters) by what became of them."""
 
     address: str
-    kept: int = 0
-    by_class: int = 0
-    fresh: int = 0
-    kept_flops: int = 0
-    flops: int = 0
+    parameters: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(_KINDS, 0))
+    flops: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(_KINDS, 0))
+
+    def add(self, counts: dict[Kind, int], kind: Kind, number: int, class_share: float) -> None:
+        """Count numbers under their kind; of class rows, those of unknown classes are fresh."""
+        taken = round(number * class_share) if kind == "by_class" else number
+        counts[kind] += taken
+        counts["fresh"] += number - taken
 
 
 def slot_transfers(model: nn.Module, report: TransferReport, image_size: tuple[int, int]) -> list[SlotTransfer]:
-    """What was taken over under each address, in the order of the model."""
+    """What was taken over under each address, in the order of the model.
+
+    A layer's operations count as its largest tensor does: its weight.
+    """
     slots: dict[str, SlotTransfer] = {}
-    kept, by_class = set(report.kept), set(report.by_class)
-    for name, parameter in model.named_parameters():
+    for name, number in report.sizes.items():
         slot = slots.setdefault(address_of(name), SlotTransfer(address_of(name)))
-        kind = "kept" if name in kept else "by_class" if name in by_class else "fresh"
-        setattr(slot, kind, getattr(slot, kind) + parameter.numel())
+        slot.add(slot.parameters, report.kinds[name], number, report.class_share)
     for name, flops in _own_flops(model, image_size).items():
         own = [f"{name}.{key}" for key, _ in model.get_submodule(name).named_parameters(recurse=False)]
         if own:
-            slot = slots[address_of(own[0])]
-            slot.flops += flops
-            slot.kept_flops += flops if kept.issuperset(own) else 0
+            weight = max(own, key=report.sizes.__getitem__)
+            slot = slots[address_of(weight)]
+            slot.add(slot.flops, report.kinds[weight], flops, report.class_share)
     return list(slots.values())
 
 
@@ -51,41 +61,37 @@ def transfer_json(
 ) -> dict[str, Any]:
     """All of it as the content of `transfer.json`: totals, slots, names of tensors that were not kept whole."""
     slots = slot_transfers(model, report, image_size)
-    parameters = sum(slot.kept + slot.by_class + slot.fresh for slot in slots)
-    flops = sum(slot.flops for slot in slots)
     return {
         **facts,
-        "kept_share_of_parameters": sum(slot.kept for slot in slots) / max(1, parameters),
-        "kept_share_of_flops": sum(slot.kept_flops for slot in slots) / max(1, flops),
-        "slots": [asdict(slot) for slot in slots],
+        "shares_of_parameters": _shares(slot.parameters for slot in slots),
+        "shares_of_flops": _shares(slot.flops for slot in slots),
+        "slots": [vars(slot) for slot in slots],
+        "resized": report.resized,
         "by_class": report.by_class,
         "fresh": [name for name in report.fresh if not name.endswith(_COUNTER)],
     }
 
 
-def transfer_lines(content: dict[str, Any]) -> list[str]:
+def transfer_lines(content: Mapping[str, Any]) -> list[str]:
     """Lines for people from what `transfer_json` gave: the shares, then each address that was not kept whole."""
-    lines = [
-        f"kept: {content['kept_share_of_parameters']:.1%} of the parameters, "
-        f"{content['kept_share_of_flops']:.1%} of the operations"
-    ]
+    parameters, flops = content["shares_of_parameters"], content["shares_of_flops"]
+    lines = [f"of the parameters: {_in_words(parameters)}; of the operations: {_in_words(flops)}"]
     for slot in content["slots"]:
-        total = slot["kept"] + slot["by_class"] + slot["fresh"]
-        if slot["kept"] < total:
-            shares = {"kept": slot["kept"], "rows of classes by name": slot["by_class"], "fresh": slot["fresh"]}
-            told = ", ".join(f"{kind} {count / total:.0%}" for kind, count in shares.items() if count)
-            lines.append(f"  {slot['address']}: {told}")
+        if slot["parameters"]["kept"] < sum(slot["parameters"].values()):
+            shares = [_in_words(_shares([slot[counts]])) for counts in ("parameters", "flops")]
+            of_flops = f" (operations: {shares[1]})" if sum(slot["flops"].values()) and shares[0] != shares[1] else ""
+            lines.append(f"  {slot['address']}: {shares[0]}{of_flops}")
     return lines
 
 
 def require_kept(report: TransferReport, addresses: Iterable[str]) -> None:
     """DetrofitError unless every tensor under each of `addresses` was taken over."""
-    kept, others = report.kept, [*report.by_class, *report.fresh]
     for address in addresses:
-        if not any(_under(name, address) for name in (*kept, *others)):
-            known = dict.fromkeys(address_of(name) for name in (*kept, *others))
+        under = [name for name in report.kinds if _under(name, address)]
+        if not under:
+            known = dict.fromkeys(address_of(name) for name in report.kinds)
             raise DetrofitError(f"--require {address}: the model has no such address{nearest(address, known)}")
-        lost = [name for name in others if _under(name, address) and not name.endswith(_COUNTER)]
+        lost = [name for name in under if report.kinds[name] != "kept" and not name.endswith(_COUNTER)]
         if lost:
             raise DetrofitError(f"--require {address}: {len(lost)} tensors under it were not kept, first '{lost[0]}'")
 
@@ -97,6 +103,21 @@ def address_of(name: str) -> str:
 
 def _under(name: str, address: str) -> bool:
     return name == address or name.startswith(f"{address}.")
+
+
+def _shares(counts: Iterable[Mapping[Kind, int]]) -> dict[Kind, float]:
+    counts = list(counts)
+    total = sum(sum(each.values()) for each in counts)
+    return {kind: sum(each[kind] for each in counts) / max(1, total) for kind in _KINDS}
+
+
+def _in_words(shares: Mapping[Kind, float]) -> str:
+    return ", ".join(f"{_WORDS[kind]} {_percent(share)}" for kind, share in shares.items() if share)
+
+
+def _percent(share: float) -> str:
+    """Whole percents, but never 100 % or 0 % for what is not all or nothing."""
+    return f"{share:.0%}" if share in (0, 1) or 0.005 <= share < 0.995 else f"{share:.2%}"
 
 
 def _own_flops(model: nn.Module, image_size: Sequence[int]) -> dict[str, int]:
