@@ -25,11 +25,10 @@ from detrofit.parts.slots import (
     STRIDE_SLOTS,
     Slot,
 )
-from detrofit.parts.trials import Place
+from detrofit.parts.trials import Place, usual_retrofit
 
 FOLDER = "parts"
 EXAMPLE_MODEL = "rtdetr-n"
-EXAMPLE_STAGE = "4"
 _WIDENING = (BACKBONE_STEM, STAGE_BLOCK, STAGE_CONV, STAGE_DOWNSAMPLE, FUSION_BLOCK, ENCODER_DOWNSAMPLE)
 
 
@@ -85,14 +84,11 @@ def part_page(part: Part) -> str:
 
 
 def example_swap(part: Part) -> str:
-    """A `--swap` value, quoted for a shell where it must be, that puts the part into the first slot that it fits."""
-    slot = part.fits[0]
-    address = slot.pattern.replace("{stage}", EXAMPLE_STAGE)
-    required = {name for name, info in part.options.model_fields.items() if info.is_required()}
-    options = {name: value for name, value in Place(part, slot).options.items() if name in required}
-    if not options:
-        return f"{address}={part.name}"
-    return f"'{address}={{part: {part.name}, {', '.join(f'{name}: {value}' for name, value in options.items())}}}'"
+    """A `--swap` value, quoted for a shell, that puts the part where it usually goes."""
+    ((address, choice),) = usual_retrofit(part).items()
+    if isinstance(choice, str):
+        return f"{address}={choice}" if "[" not in address else f"'{address}={choice}'"
+    return f"'{address}={{{', '.join(f'{name}: {value}' for name, value in choice.items())}}}'"
 
 
 def _facts(part: Part) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from detrofit.parts.registry import part
 from detrofit.parts.slots import ENCODER_ATTENTION, ENCODER_CONTEXT, STAGE_ATTENTION, STAGE_INSERT
 
 
-@part("none", fits=[STAGE_INSERT, STAGE_ATTENTION, ENCODER_ATTENTION, ENCODER_CONTEXT], can_widen=True)
+@part("none", fits=[ENCODER_ATTENTION, ENCODER_CONTEXT, STAGE_ATTENTION, STAGE_INSERT], can_widen=True)
 class Nothing(nn.Identity):
     """Leaves the slot empty: the map passes unchanged."""
 

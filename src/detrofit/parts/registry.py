@@ -109,7 +109,7 @@ def part(
 
     Args:
         name: what users type; "check" is taken by a command.
-        fits: the slots that it fits.
+        fits: the slots that it fits, the most usual first.
         paper: its source (arXiv id), and `licence`: the licence situation of the original code.
         can_stride: takes `stride` 2, always or with these options. Otherwise the frame downsamples before it.
         can_widen: takes `out_channels` other than `in_channels`. Otherwise the frame puts a 1x1 before it.

@@ -33,6 +33,7 @@ from detrofit.parts.slots import (
 Shape: TypeAlias = tuple[int, int, int, int]  # batch, channels, height, width
 
 _STAGE = {"stage": 3}
+_USUAL_STAGES = "[3,4]"  # where articles swap: the early stages hold few parameters
 _LEAST_WIDTH = 8
 _THREE, _FOUR = (8, 16, 32), (4, 8, 16, 32)
 _SIZES = ((2, 8, 8), (1, 9, 7), (2, 5, 12), (1, 2, 3))  # batch, height, width: even, odd, rectangular, tiny
@@ -111,9 +112,7 @@ class Place:
     @cached_property
     def options(self) -> dict[str, Any]:
         """The options given, and an example for every other one that has no default."""
-        fields = self.part.options.model_fields
-        examples = {name: (info.examples or [None])[0] for name, info in fields.items() if info.is_required()}
-        return {**examples, **self.given}
+        return {**_examples(self.part), **self.given}
 
     def filler(self, options: Mapping[str, Any]) -> SlotFiller:
         """A filler for a model with this part, and stock ones in whatever slots it offers."""
@@ -159,3 +158,16 @@ class Place:
     def _backbone_trials(self) -> Iterator[Trial]:
         for strides, batch, height, width in ((_THREE, 2, 32, 64), (_THREE, 1, 64, 32), (_FOUR, 1, 64, 64)):
             yield Trial(self, {"strides": strides}, [(batch, 3, height, width)], None)
+
+
+def usual_retrofit(part: Part) -> dict[str, Any]:
+    """The retrofit, in its YAML form, that puts a part where it usually goes: the first slot that it fits."""
+    address = part.fits[0].pattern.replace("{stage}", _USUAL_STAGES)
+    examples = _examples(part)
+    return {address: {"part": part.name, **examples} if examples else part.name}
+
+
+def _examples(part: Part) -> dict[str, Any]:
+    """A value for every option that has no default."""
+    fields = part.options.model_fields
+    return {name: (info.examples or [None])[0] for name, info in fields.items() if info.is_required()}
