@@ -163,8 +163,9 @@ def _load(model: RTDETR, source: Source, class_names: Sequence[str]) -> tuple[st
     file = source.file if source.file.exists() else fetch(source.weights)  # on another machine than the main process
     if file.is_file() and is_model_file(file):
         info = read_info(file)
-        licence = str(info.trained.get("licence") or info.trained.get("licence_of_start") or "not stated in the file")
-        return "detrofit", licence, transfer(model, read_tensors(file), info.class_names, class_names)
+        stated = source.licence or info.trained.get("licence") or info.trained.get("licence_of_start")
+        report = transfer(model, read_tensors(file), info.class_names, class_names)
+        return "detrofit", str(stated or "not stated in the file"), report
     foreign = read_foreign(file)
     if foreign is not None:
         report = transfer(model, foreign.state, foreign.names, class_names)

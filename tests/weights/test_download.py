@@ -1,0 +1,130 @@
+"""Downloads from a real server on this machine: resumed, checked, refused in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detrofit.errors import DetrofitError
+from detrofit.weights import download as downloads
+from detrofit.weights.fetch import fetch, is_remote
+from tests.weights.server import Files
+
+CONTENT = bytes(range(256)) * 2000
+PATH = "/models/a%20b.pth"
+
+
+@pytest.fixture
+def files(online: Files) -> Files:
+    online.content[PATH] = CONTENT
+    return online
+
+
+def refusal(weights: str) -> str:
+    with pytest.raises(DetrofitError) as caught:
+        fetch(weights)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def kept(cache: Path) -> list[str]:
+    return [file.name for file in cache.rglob("*") if file.is_file() and not file.name.endswith(".lock")]
+
+
+def test_a_url_is_downloaded_once(files: Files, weights_cache: Path) -> None:
+    url = files.address + PATH
+    assert fetch(url).read_bytes() == CONTENT
+    assert fetch(url).name == "a_b.pth" and len(files.asked) == 1
+    assert kept(weights_cache) == ["a_b.pth"]
+
+
+@pytest.mark.parametrize("etags", [True, False])
+def test_a_broken_connection_is_gone_on_with(files: Files, etags: bool) -> None:
+    files.cut, files.etags = 100_000, etags
+    assert fetch(files.address + PATH).read_bytes() == CONTENT
+    assert [asked for _, _, asked in files.asked] == ["", "bytes=100000-" if etags else ""]
+
+
+def test_what_an_earlier_start_left_is_gone_on_with(files: Files, weights_cache: Path) -> None:
+    files.cut, files.cuts = 200_000, 1
+    url = files.address + PATH
+    files.content[PATH] = CONTENT
+    script = "import sys; from detrofit.weights import download; download._ATTEMPTS = 1; "
+    script += "from detrofit.weights.fetch import fetch; fetch(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", script, url], capture_output=True, text=True, timeout=120)
+    assert "broke off after 200,000 of 512,000 bytes" in done.stderr
+    assert not [name for name in kept(weights_cache) if name == "a_b.pth"]
+    assert fetch(url).read_bytes() == CONTENT
+    assert files.asked[-1][2] == "bytes=200000-"
+
+
+def test_a_file_that_changed_meanwhile_is_begun_anew(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.cut = 200_000
+    monkeypatch.setattr(downloads, "_ATTEMPTS", 1)
+    assert "broke off" in refusal(files.address + PATH)
+    files.content[PATH] = CONTENT[::-1]
+    assert fetch(files.address + PATH).read_bytes() == CONTENT[::-1]
+
+
+def test_a_server_that_ends_every_answer_early_is_given_up(files: Files, weights_cache: Path) -> None:
+    files.cut, files.cuts, files.ranges = 1000, 99, False
+    assert "broke off after 1,000 of 512,000 bytes" in refusal(files.address + PATH)
+    assert "a_b.pth" not in kept(weights_cache)
+
+
+def test_the_digest_is_checked(files: Files, weights_cache: Path) -> None:
+    right, wrong = hashlib.sha256(CONTENT).hexdigest(), "0" * 64
+    assert "as stated: it was damaged" in refusal(f"{files.address}{PATH}#sha256={wrong}")
+    assert kept(weights_cache) == []
+    assert fetch(f"{files.address}{PATH}#sha256={right.upper()}").read_bytes() == CONTENT
+    assert "as stated" in refusal(f"{files.address}{PATH}#sha256={wrong}"), "also of what is cached"
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "wants a login"), (403, "refuses it"), (404, "no such file on the server"), (503, "answers 503")],
+)
+def test_refusals(files: Files, status: int, words: str) -> None:
+    files.status = status
+    assert words in refusal(files.address + PATH)
+
+
+def test_a_silent_server(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.silence = 1.5
+    monkeypatch.setattr(downloads, "TIMEOUT", 0.3)
+    assert "silent" in refusal(files.address + PATH)
+
+
+def test_nobody_at_that_address(online: Files) -> None:
+    assert "cannot be downloaded: Connection refused" in refusal("http://127.0.0.1:9/a.pth")
+
+
+def test_offline(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch(files.address + PATH)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert fetch(files.address + PATH).read_bytes() == CONTENT
+    assert "HF_HUB_OFFLINE forbids" in refusal(files.address + "/other.pth")
+
+
+@pytest.mark.parametrize(
+    ("weights", "remote"),
+    [
+        ("https://a.org/b.pth", True), ("hf:org/name", True), ("hf:org/name@main/x.pth", True), ("org/name", True),
+        ("org/rtdetr_v2.1", True), ("runs/best.safetensors", False), ("./org/name", False), ("a/b/c", False),
+        ("weights.pth", False), (r"C:\a\b.pth", False), ("none", False),
+    ],
+)  # fmt: skip
+def test_names_and_paths_are_told_apart(weights: str, remote: bool) -> None:
+    assert is_remote(weights) is remote
+
+
+def test_a_path_that_exists_is_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "org" / "name").mkdir(parents=True)
+    assert not is_remote("org/name") and fetch("org/name") == Path("org/name")
+    with pytest.raises(DetrofitError, match=r"weights runs/none\.pth do not exist"):
+        fetch("runs/none.pth")
