@@ -106,21 +106,22 @@ class Detector:
         _check_count("every", every)
         return ResultStream(self.detect, source, batch, every, self.threads)
 
-    def detect(self, pictures: Sequence[np.ndarray]) -> list[Detections]:
-        """What is in decoded pictures, uint8 `[H, W, 3]` in RGB, run as one batch."""
+    def detect(self, pictures: Sequence[np.ndarray], threshold: float | None = None) -> list[Detections]:
+        """What is in decoded pictures, uint8 `[H, W, 3]` in RGB, run as one batch; `threshold` replaces the own one."""
         if not pictures:
             return []
         boxes, scores, labels = self.backend(to_batch(pictures, self.backend.input_size))
         sizes = (picture.shape[:2] for picture in pictures)
-        return [self._detections(*each) for each in zip(boxes, scores, labels, sizes, strict=True)]
+        lowest = self.threshold if threshold is None else threshold
+        return [self._detections(*each, lowest) for each in zip(boxes, scores, labels, sizes, strict=True)]
 
     def _detections(
-        self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, size: tuple[int, ...]
+        self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, size: tuple[int, ...], lowest: float
     ) -> Detections:
         """The detections of one picture: best first, no more than allowed, in pixels and inside the picture."""
         height, width = size
         best = np.argsort(-scores, kind="stable")[: self.backend.max_detections]
-        best = best[scores[best] >= self.threshold]
+        best = best[scores[best] >= lowest]
         sides = np.array([width, height, width, height], np.float32)
         return Detections(
             boxes_xyxy=(boxes[best].astype(np.float32) * sides).clip(0, sides),

@@ -76,6 +76,12 @@ class Detections:
         kept = self.scores >= threshold
         return replace(self, boxes_xyxy=self.boxes_xyxy[kept], scores=self.scores[kept], labels=self.labels[kept])
 
+    def scaled_to(self, size: tuple[int, int]) -> Detections:
+        """The same objects in the same picture at another size (height, width)."""
+        (height, width), (new_height, new_width) = self.size, size
+        factors = np.array([new_width / width, new_height / height] * 2)
+        return replace(self, boxes_xyxy=(self.boxes_xyxy * factors).astype(np.float32), size=size)
+
     def plot(self, image: PictureSource | None = None) -> Image.Image:
         """The picture with the boxes on it, the best on top; `image` takes the place of `picture`."""
         image = self.picture if image is None else image

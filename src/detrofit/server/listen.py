@@ -1,0 +1,72 @@
+"""Listening on an address until somebody asks to stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from detrofit.errors import DetrofitError
+
+_GRACE_SECONDS = 30  # that requests in work have when the server stops
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 is any free one. DetrofitError says why there is none."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError, OverflowError):
+        raise DetrofitError(f"there is no host '{host}' to listen on; give 127.0.0.1, or 0.0.0.0 for all") from None
+    opened = socket.socket(family, kind, protocol)
+    try:
+        if sys.platform != "win32":  # there it would let two servers share the port
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen(128)
+    except PermissionError:
+        opened.close()
+        raise DetrofitError(f"port {port} needs an administrator; give one from 1024 on with --port") from None
+    except OSError as error:
+        opened.close()
+        reason = error.strerror or str(error)
+        raise DetrofitError(f"cannot listen on {host}:{port} ({reason}); give another --port, or 0 for any") from None
+    return opened
+
+
+def is_local(opened: socket.socket) -> bool:
+    """Whether only this machine reaches the socket."""
+    return ipaddress.ip_address(opened.getsockname()[0].split("%")[0]).is_loopback
+
+
+def listen(app: Any, opened: socket.socket, announce: Callable[[str], object]) -> None:
+    """Serve `app` on a socket until SIGINT or SIGTERM; requests in work are finished then.
+
+    `announce` is told the address once the server answers.
+    """
+    host, port = opened.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                announce(f"http://{shown}:{port}")
+
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False,
+        timeout_keep_alive=5, timeout_graceful_shutdown=_GRACE_SECONDS,
+    )  # fmt: skip
+    # uvicorn stops in order, and then raises the signal once more for the handler that was there before.
+    before = {each: signal.signal(each, lambda *_: None) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        Server(config).run(sockets=[opened])
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
