@@ -92,7 +92,9 @@ def _png_that_claims(width: int, height: int) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9000))) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,7 +175,11 @@ def test_a_body_that_does_not_come_is_given_up(detector: Detector) -> None:
 
 def test_the_token_guards_pictures_and_metrics(detector: Detector) -> None:
     with TestClient(create_app(detector, token="open sesame")) as client:
-        for headers in ({}, {"authorization": "Bearer other"}, {"authorization": "Bearer s\u00e9same".encode("latin-1")}):
+        for headers in (
+            {},
+            {"authorization": "Bearer other"},
+            {"authorization": "Bearer s\u00e9same".encode("latin-1")},
+        ):
             answer = client.post("/detect", content=encoded(), headers=headers)  # type: ignore[arg-type]
             assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
             assert client.get("/metrics", headers=headers).status_code == 401  # type: ignore[arg-type]
@@ -217,18 +223,19 @@ def test_openapi_tells_both_ways_to_send_a_picture(client: TestClient) -> None:
 def test_the_page_is_self_contained(client: TestClient) -> None:
     answer = client.get("/")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert set(re.findall(r"https?://[\w.]+", answer.text)) == {"http://www.w3.org"}, "the name of a format, not asked for"
+    assert set(re.findall(r"https?://[\w.]+", answer.text)) == {"http://www.w3.org"}, (
+        "the name of a format, not asked for"
+    )
     assert client.get("/docs").status_code == 404
 
 
 _PICTURES = [encoded((9, 7), form) for form in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of what it can pass over
 @given(st.sampled_from(_PICTURES), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=12))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_damaged_pictures_get_clean_answers(
-    client: TestClient, picture: bytes, changes: list[tuple[int, int]]
-) -> None:
+def test_damaged_pictures_get_clean_answers(client: TestClient, picture: bytes, changes: list[tuple[int, int]]) -> None:
     content = bytearray(picture)
     for place, value in changes:
         content[place % len(content)] = value
@@ -239,7 +246,9 @@ def test_damaged_pictures_get_clean_answers(
 
 @given(
     st.binary(max_size=200),
-    st.sampled_from(["", "image/png", "multipart/form-data; boundary=x", "multipart/form-data", "text/plain; charset=\\"]),
+    st.sampled_from(
+        ["", "image/png", "multipart/form-data; boundary=x", "multipart/form-data", "text/plain; charset=\\"]
+    ),
     st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=30),
 )
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
