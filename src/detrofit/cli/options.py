@@ -14,6 +14,10 @@ Settings = Annotated[list[str], typer.Option("--set", help="KEY=VALUE of any set
 Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file with parts of your own; repeatable.")]
 Data = Annotated[Path, typer.Option("--data", help="data.yaml, COCO JSON or folder, or Pascal VOC folder.")]
 ImageSize = Annotated[str, typer.Option("--imgsz", help="Input size: one number, or HEIGHT,WIDTH; multiples of 32.")]
+Tile = Annotated[
+    str | None,
+    typer.Option("--tile", help="See pictures in tiles of SIZE[,OVERLAP] of their pixels, for small objects."),
+]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps or auto.")]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detrofit.cli.options import Device, Plugins
+from detrofit.cli.options import Device, Plugins, Tile
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,6 +34,7 @@ def predict(
     every: Annotated[int, typer.Option(help="Of a video, take each N-th frame.")] = 1,
     half: Annotated[bool | None, typer.Option(help="Compute in half precision; default: as the file says.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of one inference; default: the backend's.")] = None,
+    tile: Tile = None,
     device: Device = "auto",
     plugin: Plugins = [],  # noqa: B006 - typer needs a list
 ) -> None:
@@ -45,9 +46,13 @@ def predict(
     from detrofit.runtime.detector import Detector
     from detrofit.runtime.frames import StreamLost
     from detrofit.runtime.writers import ResultWriters
+    from detrofit.tiling import parse_tiling
 
     chosen = None if device == "auto" else device
-    detector = Detector(file, threshold=threshold, device=chosen, plugins=plugin, half=half, threads=threads)
+    tiling = parse_tiling(tile) if tile else None
+    detector = Detector(
+        file, threshold=threshold, device=chosen, plugins=plugin, half=half, threads=threads, tiling=tiling
+    )
     results = detector.stream(list(sources), batch=batch, every=every)
     kinds = [kind.strip() for kind in save.split(",") if kind.strip()]
     total = results.expected()

@@ -114,7 +114,7 @@ class TrainingLoader:
         at_least = (DRAFT_MARGIN * size[0], DRAFT_MARGIN * size[1])
         recipe = Recipe(partial(read_labelled, index, at_least=at_least), len(index), size, augmentation)
         self._requests = _Requests(self.order)
-        self._loader = _data_loader(TrainingPictures(index, recipe, seed), self._requests, workers, start_method)
+        self._loader = data_loader(TrainingPictures(index, recipe, seed), self._requests, workers, start_method)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -124,7 +124,7 @@ class TrainingLoader:
     def batches(self, epoch: int, start_step: int = 0, strong: bool = True) -> Iterator[Batch]:
         """The batches of an epoch from number `start_step` on; `strong` off leaves only the flips."""
         self._requests.select(epoch, start_step, strong)
-        return _delivered(self._loader)
+        return delivered(self._loader)
 
 
 class EvaluationLoader:
@@ -147,13 +147,13 @@ class EvaluationLoader:
         share = evaluation_share(len(index), num_replicas, rank)
         batches = [list(share[start : start + batch_size]) for start in range(0, len(share), batch_size)]
         self._batches = len(batches)
-        self._loader = _data_loader(EvaluationPictures(index, size), batches, workers, start_method)
+        self._loader = data_loader(EvaluationPictures(index, size), batches, workers, start_method)
 
     def __len__(self) -> int:
         return self._batches
 
     def __iter__(self) -> Iterator[Batch]:
-        return _delivered(self._loader)
+        return delivered(self._loader)
 
 
 class _Requests:
@@ -174,9 +174,10 @@ class _Requests:
             yield [Request(self.epoch, draw.image, draw.repetition, self.strong) for draw in batch]
 
 
-def _data_loader(
+def data_loader(
     pictures: Dataset[Any], batches: Iterable[Sequence[Any]], workers: int, start_method: str | None
 ) -> DataLoader[Any]:
+    """The loader of this package's batches of requests, whose workers leave interruptions to the main process."""
     return DataLoader(
         pictures,
         batch_sampler=batches,  # type: ignore[arg-type]
@@ -205,7 +206,8 @@ def collate(samples: Sequence[Sample | LoadingFailure]) -> Batch | LoadingFailur
     return torch.stack(images), targets
 
 
-def _delivered(batches: Iterable[Batch | LoadingFailure]) -> Iterator[Batch]:
+def delivered(batches: Iterable[Batch | LoadingFailure]) -> Iterator[Batch]:
+    """The batches; DetrofitError for the first picture that could not be read."""
     for batch in batches:
         if isinstance(batch, LoadingFailure):
             raise DetrofitError(batch.message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -75,3 +75,14 @@ def _numbers_line(numbers: dict[str, float], names: Sequence[str]) -> str:
 
 def _count(number: float, noun: str) -> str:
     return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
+
+
+def print_by_size(evaluations: Mapping[str, Evaluation], console: Console) -> None:
+    """AP and AR100 by object size of one split that was looked at in several ways, side by side with the counts."""
+    numbers = ("AP", "AR100")
+    table = _table("size", ("objects", *(f"{number} {name}" for number in numbers for name in evaluations)))
+    sizes = zip(*(({"size": "all", **each.summary}, *each.per_size) for each in evaluations.values()), strict=True)
+    for rows in sizes:
+        cells = [_cells(row, (number,))[0] for number in numbers for row in rows]
+        table.add_row(str(rows[0]["size"]), f"{rows[0]['objects']:.0f}", *cells)
+    console.print(table)

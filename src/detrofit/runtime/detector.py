@@ -16,6 +16,8 @@ from detrofit.runtime.preprocess import to_batch
 from detrofit.runtime.results import Detections
 from detrofit.runtime.sources import Source, find_pictures, is_single
 from detrofit.runtime.stream import ResultStream
+from detrofit.runtime.tiles import detect_in_tiles
+from detrofit.tiling import Tiling
 
 
 class Detector:
@@ -27,6 +29,7 @@ class Detector:
         device: where to run, such as `cpu` or `cuda:0`; by default the backend chooses.
         plugins: files of the user's own parts that the model was built with.
         half: compute in the device's half precision, or in float32; by default as the file says.
+        tiling: see large pictures in tiles of that many of their pixels, for small objects.
         threads: of one inference and of decoding a video; by default as many as each thinks best.
 
     Threads may share it. Raises:
@@ -42,13 +45,14 @@ class Detector:
         plugins: Sequence[str | Path] = (),
         half: bool | None = None,
         threads: int | None = None,
+        tiling: Tiling | None = None,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
             raise DetrofitError(f"threshold is {threshold}, but a score lies between 0 and 1; give a number in 0..1")
         self.file = Path(file)
         self.backend: Backend = open_backend(file, device, plugins, half=half, threads=threads)
         self.threshold = self.backend.threshold if threshold is None else threshold
-        self.threads = threads
+        self.threads, self.tiling = threads, tiling
 
     def __repr__(self) -> str:
         height, width = self.backend.input_size
@@ -110,10 +114,17 @@ class Detector:
         """What is in decoded pictures, uint8 `[H, W, 3]` in RGB, run as one batch; `threshold` replaces the own one."""
         if not pictures:
             return []
+        if self.tiling is not None:
+            return [self._in_tiles(picture, self.tiling) for picture in pictures]
         boxes, scores, labels = self.backend(to_batch(pictures, self.backend.input_size))
         sizes = (picture.shape[:2] for picture in pictures)
         lowest = self.threshold if threshold is None else threshold
         return [self._detections(*each, lowest) for each in zip(boxes, scores, labels, sizes, strict=True)]
+
+    def _in_tiles(self, picture: np.ndarray, tiling: Tiling) -> Detections:
+        found = detect_in_tiles(self.backend, picture, tiling, self.threshold)
+        height, width = picture.shape[:2]
+        return Detections(found.boxes, found.scores, found.labels, self.class_names, (height, width))
 
     def _detections(
         self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, size: tuple[int, ...], lowest: float

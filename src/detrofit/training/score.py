@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from rich.progress import Progress
@@ -12,8 +13,10 @@ from detrofit.data.open import open_dataset
 from detrofit.errors import DetrofitError, nearest
 from detrofit.evaluation.evaluate import Evaluation, evaluate
 from detrofit.evaluation.picture_grid import save_picture_grid, spread_indices
+from detrofit.tiling import Tiling
 from detrofit.training.devices import Devices
 from detrofit.training.run_folder import BEST
+from detrofit.training.tiled import predict_tiles
 from detrofit.training.validate import predict_split
 from detrofit.training.workers import default_workers
 from detrofit.weights.model_file import ModelInfo, load_model, read_info
@@ -32,11 +35,12 @@ def score_file(
     device: str = "auto",
     out: Path | None = None,
     plugins: Iterable[Path] = (),
+    tiling: Tiling | None = None,
 ) -> tuple[Path, Evaluation | None]:
     """Score a model file (or a run folder's best one); the folder with the results, and the scores.
 
-    On processes other than the main one the scores are None. Raises DetrofitError where file and data do not go
-    together.
+    With `tiling` the pictures are seen in tiles. On processes other than the main one the scores are None. Raises
+    DetrofitError where file and data do not go together.
     """
     file = file / BEST if file.is_dir() else file
     info = read_info(file)
@@ -47,7 +51,8 @@ def score_file(
     model = devices.place(model).eval()
     with Progress(disable=not devices.is_main) as progress:
         task = progress.add_task(f"scoring {split}", total=len(index) // devices.world_size)
-        predictions = predict_split(
+        predict = predict_split if tiling is None else partial(predict_tiles, tiling=tiling)
+        predictions = predict(
             model,
             index,
             imgsz or info.input_size,
@@ -57,7 +62,7 @@ def score_file(
             max_detections=model.frame.max_detections,
             advance=lambda done: progress.advance(task, done),
         )
-    folder = out or file.parent / f"val-{split}"
+    folder = out or file.parent / (f"val-{split}-tiled" if tiling else f"val-{split}")
     if not devices.is_main:
         return folder, None
     evaluation = evaluate(index, predictions)

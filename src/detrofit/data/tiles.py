@@ -1,0 +1,92 @@
+"""The pictures of a split in tiles, for evaluation: whole picture after whole picture, in batches of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from detrofit.data.images import LabelledPicture, read_labelled
+from detrofit.data.index import DetectionIndex
+from detrofit.data.loader import Batch, LoadingFailure, Sample, data_loader, delivered, single_threaded
+from detrofit.data.sampler import evaluation_share
+from detrofit.data.transforms import as_target, fitted
+from detrofit.errors import DetrofitError
+from detrofit.tiling import Tiling
+
+
+class TileRequest(NamedTuple):
+    """A part of a picture: its `window` xyxy in pixels, which is number `tile` of the picture, the whole one last."""
+
+    image: int
+    tile: int
+    window: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class TilePictures(Dataset):
+    """Parts of pictures, resized, without labels; the target says which `tile` it is and its `size`."""
+
+    index: DetectionIndex
+    size: tuple[int, int]
+
+    def __getitem__(self, request: TileRequest) -> Sample | LoadingFailure:
+        left, top, right, bottom = request.window
+        try:
+            with single_threaded():
+                pixels = _pixels(self.index, request.image)[:, top:bottom, left:right]
+                nothing = LabelledPicture(pixels, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+                target = as_target(nothing, request.image, (bottom - top, right - left))
+                return fitted(nothing, self.size).pixels, {**target, "tile": request.tile}
+        except DetrofitError as error:
+            return LoadingFailure(str(error))
+
+
+class TileLoader:
+    """Batches of tiles of this process's share of the pictures; a batch may hold tiles of several pictures.
+
+    Whatever the size of a picture, `batch_size` tiles are in a batch at most. Raises DetrofitError for a picture that
+    cannot be read.
+    """
+
+    def __init__(
+        self,
+        index: DetectionIndex,
+        size: tuple[int, int],
+        tiling: Tiling,
+        batch_size: int,
+        *,
+        workers: int = 2,
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        self.index, self.tiling = index, tiling
+        share = evaluation_share(len(index), num_replicas, rank)
+        requests = [request for image in share for request in self._requests(image)]
+        batches = [requests[start : start + batch_size] for start in range(0, len(requests), batch_size)]
+        self._loader = data_loader(TilePictures(index, size), batches, workers, None)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return delivered(self._loader)
+
+    def windows(self, image: int) -> np.ndarray:
+        """The tiles of a picture, xyxy `[T,4]`; the whole picture is number T."""
+        return self.tiling.windows(int(self.index.heights[image]), int(self.index.widths[image]))
+
+    def _requests(self, image: int) -> Iterator[TileRequest]:
+        windows = self.windows(image).tolist()
+        whole = (0, 0, int(self.index.widths[image]), int(self.index.heights[image]))
+        for tile, window in enumerate([*map(tuple, windows), whole]):
+            yield TileRequest(image, tile, window)
+
+
+@lru_cache(maxsize=1)
+def _pixels(index: DetectionIndex, image: int) -> Tensor:
+    """The picture, kept until the next one: its tiles come one after another."""
+    return read_labelled(index, image).pixels.clone(memory_format=torch.contiguous_format)
