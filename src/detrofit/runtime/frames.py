@@ -74,38 +74,38 @@ class Reading:
 def read_frames(sources: Sequence[Picture | Video], reading: Reading) -> Generator[Frame, None, None]:
     """All pictures and frames of `sources` in their order.
 
-    A picture that cannot be decoded is skipped and counted, unless it is the only source.
+    A file that cannot be read is skipped and counted, unless it is the only source.
 
     Raises:
-        DetrofitError: the only picture cannot be decoded; a video cannot be opened or has no frames; a stream broke
-            and did not come back.
+        DetrofitError: the only file cannot be read, or none of several; an address or a camera cannot be opened.
+        StreamLost: a stream broke and did not come back.
     """
     for index, source in enumerate(sources):
         if reading.stop.is_set():
             return
-        if isinstance(source, Video):
-            for frame in _video_frames(source, index, reading):
+        try:
+            for frame in _frames_of(source, index, reading):
                 reading.read += 1
                 yield frame
-            continue
-        try:
-            pixels = source.decode()
         except DetrofitError as error:
-            if len(sources) == 1:
+            if len(sources) == 1 or not _is_file(source):
                 raise
             reading.skip(str(error))
-            continue
-        reading.read += 1
-        yield Frame(source.name, index, pixels)
     if not reading.read and not reading.stop.is_set():
         raise DetrofitError(f"none of the {len(sources)} sources could be read; the first reasons are above")
 
 
-def _video_frames(source: Video, index: int, reading: Reading) -> Iterator[Frame]:
+def _frames_of(source: Picture | Video, index: int, reading: Reading) -> Iterator[Frame]:
+    if isinstance(source, Picture):
+        return iter([Frame(source.name, index, source.decode())])
     check_video_extra()
     from detrofit.runtime.video import video_frames
 
     return video_frames(source, index, reading)
+
+
+def _is_file(source: Picture | Video) -> bool:
+    return isinstance(source, Picture) or source.kind == "file"
 
 
 def check_video_extra() -> None:

@@ -75,18 +75,19 @@ class ResultStream(Iterator[Detections]):
 
     def expected(self) -> int | None:
         """About how many results there will be, by the headers of videos; None where a source has no known end."""
-        total = 0
-        for source in self.sources:
-            if isinstance(source, Video):
-                from detrofit.runtime.video import expected_frames
+        numbers = [self._expected_of(source) for source in self.sources]
+        return None if None in numbers else sum(number for number in numbers if number is not None)
 
-                frames = expected_frames(source)
-                if frames is None:
-                    return None
-                total += -(-frames // self._reading.every)
-            else:
-                total += 1
-        return total
+    def _expected_of(self, source: Picture | Video) -> int | None:
+        if isinstance(source, Picture):
+            return 1
+        from detrofit.runtime.video import expected_frames
+
+        try:
+            frames = expected_frames(source)
+        except DetrofitError:  # told when its turn comes
+            return 0
+        return None if frames is None else -(-frames // self._reading.every)
 
     def _run(self, detect: Detect, batch: int) -> Generator[Detections, None, None]:
         with self._frames as frames:
