@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from detrofit.comparison import runner
+from detrofit.comparison import executors, runner
 from detrofit.comparison.compare import PlannedStudy, plan_study, run_study
 from detrofit.comparison.study import load_study
 from detrofit.data.demo import draw_demo_dataset
@@ -34,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A study's folder whose jobs are not trained but drawn by a script."""
     draw_demo_dataset(tmp_path / "data", pictures={"train": 20, "val": 3, "test": 3}, size=(64, 64))
     (tmp_path / "worker.py").write_text(WORKER)
-    monkeypatch.setattr(runner, "WORKER", (str(tmp_path / "worker.py"),))
+    monkeypatch.setattr(executors, "WORKER", (str(tmp_path / "worker.py"),))
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.02)
     study = tmp_path / "study"
     study.mkdir()
@@ -61,7 +61,7 @@ def started(folder: Path) -> list[str]:
 
 
 def test_a_finished_run_is_never_run_again(folder: Path) -> None:
-    run_study(plan(folder), at_once=2)
+    run_study(plan(folder), executors.LocalProcesses(2))
     assert len(started(folder)) == 4 and (folder / "report.html").is_file()
     assert len(plan(folder).done) == 4
     run_study(plan(folder, seeds=3))

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import beta
 
 from detrofit.comparison.statistics import (
     PairedDifference,
+    deciding_power,
     further_seeds,
     holm_levels,
     paired_difference,
@@ -68,6 +73,16 @@ def test_sign_flip_is_exact() -> None:
     assert smallest_sign_flip_p(6) == pytest.approx(0.03125)
 
 
+@given(st.lists(st.integers(-9, 9), min_size=1, max_size=9))
+def test_sign_flip_counts_every_sign_change(values: list[int]) -> None:
+    sums = [abs(float(np.dot(signs, values))) for signs in itertools.product((1, -1), repeat=len(values))]
+    assert sign_flip_p(values) == pytest.approx(np.mean([each >= sums[0] - 1e-9 for each in sums]))
+
+
+def test_sign_flip_of_forty_seeds_is_exact_too() -> None:
+    assert sign_flip_p([1.0] * 40) == 2 / 2**40
+
+
 def test_holm_steps_down_and_keeps_the_level_at_which_it_stops() -> None:
     assert holm_levels([0.01, 0.04, 0.03]) == pytest.approx([0.05 / 3, 0.025, 0.025])
     assert holm_levels([0.001, 0.002, 0.2]) == pytest.approx([0.05 / 3, 0.025, 0.05])
@@ -100,6 +115,26 @@ def test_a_single_seed_never_decides() -> None:
     assert (verdict.word, verdict.further_seeds) == ("cannot tell", None)
 
 
+def test_the_seeds_that_would_decide_do_so_in_simulated_studies() -> None:
+    estimated = difference([2.0, -1.0, 1.5, -0.5, 1.0, 0.5])
+    more = further_seeds(estimated, MARGIN, 0.05)
+    assert more is not None
+    true = Scenario(effect=estimated.mean, seed=estimated.seed_variance**0.5, picture=0, both=0)
+    decided = {}
+    for seeds in (6 + more // 3, 6 + more):
+        words = [verdicts([each], MARGIN)[0].word for each in simulate_differences(true, seeds, 300)]
+        decided[seeds] = np.mean([word != "cannot tell" for word in words])
+    few, many = decided.values()
+    assert few < 0.75 < many, decided
+
+
+def test_few_seeds_that_must_all_agree_decide_less_often() -> None:
+    # Of six seeds all must point one way (p = 2 / 64); of five the test is not asked.
+    estimated = difference([1.0, 1.4, 0.2, 0.9, 0.1])
+    five, six = (deciding_power(estimated, MARGIN, 0.05, seeds) for seeds in (5, 6))
+    assert abs(six - five) < 0.15, "one more seed, and one more test that must agree"
+
+
 def test_where_pictures_limit_no_number_of_seeds_is_promised() -> None:
     assert further_seeds(difference([0.3, 0.4, 0.2, 0.35], image_variance=4.0), MARGIN, 0.05) is None
 
@@ -112,7 +147,7 @@ def test_noise_of_a_seed_on_pictures_is_not_counted_twice() -> None:
 
 
 def test_reach_says_what_few_seeds_cannot_show() -> None:
-    assert not reachable(5, 1).sign_flip_counts and reachable(6, 1).sign_flip_counts
-    assert not reachable(7, 4).sign_flip_counts and reachable(8, 4).sign_flip_counts
-    assert reachable(3, 1).visible == pytest.approx(2.48, abs=0.01)
-    assert "cannot tell" in str(reachable(1, 1))
+    assert not reachable(5, 1, MARGIN).sign_flip_counts and reachable(6, 1, MARGIN).sign_flip_counts
+    assert not reachable(7, 4, MARGIN).sign_flip_counts and reachable(8, 4, MARGIN).sign_flip_counts
+    assert reachable(3, 1, MARGIN).visible == pytest.approx(2.48, abs=0.01)
+    assert "cannot tell" in str(reachable(1, 1, MARGIN))

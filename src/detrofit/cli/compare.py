@@ -29,6 +29,9 @@ def compare(
     ] = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="Folder of the study; a study there goes on.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once on this machine; threads are divided.")] = 1,
+    ray: Annotated[str | None, typer.Option(help="Run on the Ray cluster at this address; `auto` finds it.")] = None,
+    cpus: Annotated[int, typer.Option(min=1, help="CPUs of a run on the cluster, and its threads.")] = 1,
+    gpus: Annotated[float | None, typer.Option(min=0, help="GPUs of a run there; default: 1 if there are any.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that load pictures, for each run.")] = None,
     plugin: Plugins = [],  # noqa: B006
@@ -36,6 +39,8 @@ def compare(
 ) -> None:
     """Compare variants of a model fairly, over seeds, with a verdict for each."""
     from detrofit.comparison.compare import plan_study, run_study
+    from detrofit.comparison.executors import LocalProcesses
+    from detrofit.comparison.ray_cluster import RayCluster
     from detrofit.comparison.study import load_study
     from detrofit.comparison.tables import live_table, print_plan, print_verdicts
 
@@ -46,11 +51,12 @@ def compare(
     checked = load_study(values)
     folder = out or Path("studies", Path(study).stem)
     planned = plan_study(checked, folder)
-    print_plan(planned, estimate=dry_run)
+    print_plan(planned, jobs if dry_run else 0)
     if dry_run:
         return
+    executor = RayCluster(ray, cpus, gpus) if ray else LocalProcesses(jobs)
     with live_table(planned) as show:
-        results = run_study(planned, jobs, show, lambda line: print(line, file=sys.stderr), latency)
+        results = run_study(planned, executor, show, lambda line: print(line, file=sys.stderr), latency)
     print_verdicts(results)
     print(f"report: {folder / 'report.html'}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,9 +17,11 @@ from detrofit.comparison.latencies import HERE, Measurement
 from detrofit.comparison.splits import StudyData
 from detrofit.comparison.statistics import ALPHA, PairedDifference, paired_difference, reachable, verdicts
 from detrofit.comparison.study import BASE, Study, Variant, describe
+from detrofit.files import write_file
 from detrofit.version import __version__
 
 FORMAT = 1
+RESULTS = "results.json"
 HEADLINE = "AP"
 POINTS = 100  # results are in AP points, of 100
 CORRECTED = ("variant", "external")  # kinds that Holm counts; a control is no claim
@@ -85,7 +88,7 @@ def analyse(results: Mapping[str, Any]) -> Results:
     return {
         **results,
         "date": str(datetime.date.today()),
-        "reach": str(reachable(seeds, max(1, family), results["settings"]["alpha"])),
+        "reach": str(reachable(seeds, max(1, family), results["settings"]["margin"], results["settings"]["alpha"])),
         "variants": variants,
         "comparisons": _comparisons(variants, runs, results["settings"]),
         "total_hours": sum(run.get("seconds", 0.0) for run in results["runs"]) / 3600,
@@ -202,6 +205,6 @@ def _numbers(difference: PairedDifference) -> dict[str, Any]:
     }
 
 
-def results_name(folder: Path) -> str:
-    """What a study is called: its folder."""
-    return folder.absolute().name
+def write_results(results: Results, folder: Path) -> None:
+    """Write results.json, which a study goes on from and a report is made of."""
+    write_file(folder / RESULTS, json.dumps(results, ensure_ascii=False, indent=1) + "\n")

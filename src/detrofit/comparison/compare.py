@@ -7,8 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detrofit.comparison.analysis import Results, results_name, study_results
-from detrofit.comparison.jobs import Job, Record, known_records, read_json, study_jobs, write_record
+from detrofit.comparison.analysis import RESULTS, Results, study_results, write_results
+from detrofit.comparison.executors import Executor, LocalProcesses
+from detrofit.comparison.jobs import (
+    Job,
+    Record,
+    is_done,
+    known_records,
+    read_json,
+    record_file,
+    record_name,
+    run_folder,
+    study_jobs,
+    write_record,
+)
 from detrofit.comparison.latencies import HERE, Measurement, measure_latencies, measurement_identity, read_bench
 from detrofit.comparison.report import write_reports
 from detrofit.comparison.runner import Progress, run_jobs
@@ -41,25 +53,31 @@ class PlannedStudy:
     def reach(self) -> Reach:
         """What its seeds can show."""
         settings = self.study.settings
-        return reachable(len(settings.seeds), max(1, len(settings.variants) + len(settings.external)))
+        return reachable(len(settings.seeds), max(1, len(settings.variants) + len(settings.external)), settings.margin)
 
 
 def plan_study(study: Study, folder: Path) -> PlannedStudy:
-    """The jobs of a study, none of them started; DetrofitError for anything wrong with data, folder or predictions."""
+    """The jobs of a study, none of them started; DetrofitError for anything wrong with data, folder or predictions.
+
+    Runs that results.json alone knows, as in a new clone, get records of their own, so that none is ever lost.
+    """
     settings, base = study.settings, study.base.experiment
     data = prepare_data(base.data, base.train.val_split, settings.test_split, folder)
     for files in settings.external.values():
         for file in files:
             Predictions.read(file, open_dataset(data.path).split(data.test_split))
-    jobs = study_jobs(study, data, folder)
+    jobs = study_jobs(study, data)
     known = known_records(folder)
-    done = {job.identity for job in jobs if known.get(job.identity, {}).get("status") == "done"}
+    for record in known.values():
+        if not (file := record_file(folder, record_name(record))).exists():
+            write_record(folder, file.stem, record)
+    done = {job.identity for job in jobs if is_done(known.get(job.identity))}
     return PlannedStudy(study, folder, data, jobs, frozenset(done))
 
 
 def run_study(
     planned: PlannedStudy,
-    at_once: int = 1,
+    executor: Executor | None = None,
     show: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda line: None,
     bench: Sequence[Path] = (),
@@ -67,16 +85,25 @@ def run_study(
     """Run what is not done, score other tools' predictions, time the models, and write results and reports.
 
     Args:
+        executor: where jobs run; by default here, one after another.
         show: is given the progress while jobs run; `say` a line on what follows.
         bench: files of `detrofit bench` made elsewhere.
 
     Raises DetrofitError if no run of the base succeeded; all that was done stays.
     """
     latency = [*kept_latencies(planned.folder), *(read_bench(file, planned.names) for file in bench)]
-    records = run_jobs(planned.jobs, planned.folder, at_once, show)
-    records += external_records(planned)
+    others = external_records(planned)
+    known, name = known_records(planned.folder), planned.folder.absolute().name
+
+    def results_of(records: list[Record]) -> Results:
+        return study_results(planned.study, planned.data, [*records, *others], name, latency)
+
+    records = run_jobs(
+        planned.jobs, known, planned.folder, executor or LocalProcesses(), show,
+        keep=lambda records: write_results(results_of(records), planned.folder),
+    )  # fmt: skip
     latency = study_latencies(planned, records, latency, say)
-    results = study_results(planned.study, planned.data, records, results_name(planned.folder), latency)
+    results = results_of(records)
     write_reports([results], planned.folder)
     if not results["variants"][0]["done"]:
         first = results["variants"][0]["failed"][0]["error"]
@@ -86,7 +113,7 @@ def run_study(
 
 def kept_latencies(folder: Path) -> list[Measurement]:
     """The measurements that an earlier sitting left in the study's results."""
-    file = folder / "results.json"
+    file = folder / RESULTS
     return read_json(file).get("latency", []) if file.is_file() else []
 
 
@@ -108,7 +135,7 @@ def study_latencies(
 
 def trained_files(planned: PlannedStudy) -> dict[str, Path]:
     """The model file of each variant's first run that is in this folder."""
-    runs = {job.variant: planned.folder / "runs" / job.name / BEST for job in reversed(planned.jobs)}
+    runs = {job.variant: run_folder(planned.folder, job.name) / BEST for job in reversed(planned.jobs)}
     return {name: file for name, file in runs.items() if file.is_file()}
 
 
@@ -127,6 +154,6 @@ def external_records(planned: PlannedStudy) -> list[Record]:
                 scores = score_record(index, Predictions.read(file, index), planned.study.settings.resamples)
                 head = {"variant": name, "seed": seed, "identity": identity, "detrofit": __version__, "status": "done"}
                 known[identity] = {**head, **scores}
-                write_record(planned.folder, f"{name}-file{seed}-{identity[:8]}", known[identity])
+                write_record(planned.folder, record_name(known[identity]), known[identity])
             records.append(known[identity] | {"variant": name, "seed": seed})
     return records

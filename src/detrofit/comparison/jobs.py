@@ -8,6 +8,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from detrofit.comparison.study import Study
 from detrofit.config.schema import Experiment
 from detrofit.errors import DetrofitError
 from detrofit.files import file_digest, write_file
+from detrofit.training.workers import MAX_WORKERS
 from detrofit.version import __version__
 from detrofit.weights.fetch import is_remote
 
 Record = dict[str, Any]
+_PLACES = ("runs", "name", "device", "workers")  # settings of where a run is made, which do not change what it finds
+_DECISIVE_ROOMS = ("parts", "model", "zoo", "data", "weights", "evaluation", "training")
 _STEPS = 65534  # AP is kept in steps of 1 / 65534, finer than any interval's uncertainty; 65535 marks an absent one
 
 
@@ -38,34 +42,34 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Of its folder and its record: readable, and of this identity alone."""
-        return f"{self.variant}-seed{self.seed}-{self.identity[:8]}"
+        """Of its folder and its record."""
+        return record_name(vars(self))
 
 
-def study_jobs(study: Study, data: StudyData, folder: Path) -> list[Job]:
+def study_jobs(study: Study, data: StudyData) -> list[Job]:
     """All jobs, seed after seed, so that a study that is stopped early compares what it has."""
     return [
-        _job(variant.name, variant.experiment, seed, study.settings.resamples, data, folder)
+        _job(variant.name, variant.experiment, seed, study.settings.resamples, data)
         for seed in study.settings.seeds
         for variant in study.variants
     ]
 
 
-def _job(name: str, experiment: Experiment, seed: int, resamples: int, data: StudyData, folder: Path) -> Job:
-    values = experiment.model_dump(mode="json") | {"data": str(data.path), "seed": seed, "runs": str(folder / "runs")}
-    values["train"] |= {"val_split": data.val_split}
-    identity = _identity(values, data, resamples)
-    values["name"] = f"{name}-seed{seed}-{identity[:8]}"
-    return Job(name, seed, Experiment(**values), data, resamples, identity)
+def _job(name: str, experiment: Experiment, seed: int, resamples: int, data: StudyData) -> Job:
+    train = experiment.train.model_copy(update={"val_split": data.val_split})
+    own = experiment.model_copy(update={"seed": seed, "train": train})
+    return Job(name, seed, own, data, resamples, _identity(own, data, resamples))
 
 
-def _identity(values: Mapping[str, Any], data: StudyData, resamples: int) -> str:
+def _identity(experiment: Experiment, data: StudyData, resamples: int) -> str:
     """Digest of all that decides a run's outcome; where it runs and is kept does not."""
-    decisive = {key: value for key, value in values.items() if key not in ("data", "runs", "name", "device", "workers")}
-    files = [*decisive.pop("plugins"), *filter(None, (decisive["weights"], decisive["train"]["teacher"]))]
+    values = experiment.model_dump(mode="json")
+    decisive = {key: value for key, value in values.items() if key not in (*_PLACES, "data", "plugins", "weights")}
+    decisive["train"].pop("teacher")
+    files = (*experiment.plugins, experiment.weights, experiment.train.teacher)
     content = {
         "experiment": decisive,
-        "files": [_file_digest(Path(file)) for file in files],
+        "files": [file and digest_of_file(Path(file)) for file in files],
         "data": data.digest,
         "test": data.test_split,
         "resamples": resamples,
@@ -74,13 +78,76 @@ def _identity(values: Mapping[str, Any], data: StudyData, resamples: int) -> str
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _file_digest(file: Path) -> str:
-    return file_digest(file) if file.is_file() else str(file)
+def digest_of_file(place: Path) -> str:
+    """Digest of a file, or of all files of a folder; of what is neither, its name."""
+    if place.is_dir():
+        files = sorted(file for file in place.rglob("*") if file.is_file())
+        parts = [f"{file.relative_to(place).as_posix()} {digest_of_file(file)}" for file in files]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    if not place.is_file():
+        return str(place)
+    return file_digest(place)
+
+
+@cache
+def code_digest() -> str:
+    """Digest of the sources that decide a run's outcome, to tell runs of one version made with other code."""
+    package = Path(__file__).parents[1]
+    files = sorted(file for room in _DECISIVE_ROOMS for file in (package / room).rglob("*.*") if file.suffix != ".pyc")
+    return hashlib.sha256("".join(map(digest_of_file, files)).encode()).hexdigest()[:16]
+
+
+def job_description(job: Job, folder: Path, threads: int) -> dict[str, Any]:
+    """All that a worker needs, with paths that any machine of a shared folder understands."""
+    own = job.experiment
+    places: dict[str, Any] = {
+        "data": job.data.path.absolute(),
+        "plugins": [file.absolute() for file in own.plugins],
+        "weights": _absolute(own.weights),
+        "train": own.train.model_copy(update={"teacher": own.train.teacher and own.train.teacher.absolute()}),
+        "runs": (folder / "runs").absolute(),
+        "name": job.name,
+        "workers": min(MAX_WORKERS, threads) if own.workers is None else own.workers,
+    }
+    return {
+        **record_head(job),
+        "name": job.name,
+        "folder": str(folder.absolute()),
+        "experiment": own.model_copy(update=places).model_dump(mode="json"),
+        "test_split": job.data.test_split,
+        "resamples": job.resamples,
+    }
+
+
+def _absolute(weights: str) -> str:
+    return str(Path(weights).absolute()) if Path(weights).exists() else weights
+
+
+def record_head(job: Job) -> Record:
+    """What every record says, done or failed."""
+    return {
+        "variant": job.variant,
+        "seed": job.seed,
+        "identity": job.identity,
+        "detrofit": __version__,
+        "code": code_digest(),
+        "experiment": portable(job.experiment.model_dump(mode="json")),
+    }
+
+
+def is_done(record: Record | None) -> bool:
+    """Whether a record is that of a run with a result."""
+    return record is not None and record["status"] == "done"
+
+
+def run_folder(folder: Path, name: str) -> Path:
+    """Where the job of that name trains, in the study's folder."""
+    return folder / "runs" / name
 
 
 def portable(experiment: Mapping[str, Any]) -> dict[str, Any]:
     """An experiment's settings without where they were on one machine."""
-    kept = {key: value for key, value in experiment.items() if key not in ("runs", "name", "device", "workers")}
+    kept = {key: value for key, value in experiment.items() if key not in _PLACES}
     named = {"data": Path(kept["data"]).name} if "data" in kept else {}
     if kept.get("weights") and not is_remote(kept["weights"]):
         named["weights"] = Path(kept["weights"]).name
@@ -104,6 +171,11 @@ def unpack_resamples(text: str) -> np.ndarray:
     """The inverse of `pack_resamples` for one metric."""
     steps = np.frombuffer(zlib.decompress(base64.b64decode(text)), "<u2").astype(np.float64)
     return np.where(steps > _STEPS, np.nan, steps / _STEPS)
+
+
+def record_name(record: Mapping[str, Any]) -> str:
+    """What a job's folder and record are called: readable, and of its identity alone."""
+    return f"{record['variant']}-seed{record['seed']}-{record['identity'][:8]}"
 
 
 def record_file(folder: Path, name: str) -> Path:

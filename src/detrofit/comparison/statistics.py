@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 ALPHA = 0.05
 DECIDING_POWER = 0.8  # a number of seeds "would probably decide" if it does with this probability
-MOST_FURTHER_SEEDS = 100
-MOST_SEEDS = 20  # the sign-flip test enumerates 2^n sums
+SIMULATED = 1000  # studies, to tell how many seeds would decide
+MOST_SEEDS = 40  # the exact sign-flip test enumerates 2^(n/2) sums
 
 Word = Literal["better", "worse", "same within the margin", "cannot tell"]
 
@@ -56,17 +56,9 @@ class PairedDifference:
         """The variance that the mean would have with so many seeds."""
         return self.seed_variance / seeds + self.image_variance
 
-    def half_width(self, alpha: float = ALPHA, seeds: int | None = None) -> float:
-        """Half of the interval of level 1 - alpha, with the seeds there are or with so many.
-
-        Each component is widened by the quantile of Student's t for its own number of draws, then they add as squares.
-        """
-        from scipy.special import stdtrit
-
-        seeds = seeds or self.seeds
-        of_seeds = stdtrit(max(seeds - 1, 1), 1 - alpha / 2) ** 2 * self.seed_variance / seeds
-        of_images = stdtrit(max(self.num_images - 1, 1), 1 - alpha / 2) ** 2 * self.image_variance
-        return math.sqrt(of_seeds + of_images)
+    def half_width(self, alpha: float = ALPHA) -> float:
+        """Half of the interval of level 1 - alpha."""
+        return float(half_width(self.seed_variance, self.image_variance, self.seeds, self.num_images, alpha))
 
     def interval(self, alpha: float = ALPHA) -> tuple[float, float]:
         """The interval of level 1 - alpha; of a single seed it covers the choice of pictures alone."""
@@ -82,6 +74,18 @@ class PairedDifference:
             middle = math.sqrt(low * high)
             low, high = (low, middle) if self.half_width(middle) < abs(self.mean) else (middle, high)
         return high
+
+
+def half_width(seed_variance: Any, image_variance: float, seeds: int, num_images: int, alpha: float) -> Any:
+    """Half of the interval of level 1 - alpha of a mean over seeds.
+
+    Each component is widened by the quantile of Student's t for its own number of draws, then they add as squares.
+    """
+    from scipy.special import stdtrit
+
+    of_seeds = stdtrit(max(seeds - 1, 1), 1 - alpha / 2) ** 2 * seed_variance / seeds
+    of_images = stdtrit(max(num_images - 1, 1), 1 - alpha / 2) ** 2 * image_variance
+    return np.sqrt(of_seeds + of_images)
 
 
 def paired_difference(differences: Sequence[float], resampled: np.ndarray, num_images: int) -> PairedDifference:
@@ -109,12 +113,27 @@ def paired_difference(differences: Sequence[float], resampled: np.ndarray, num_i
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
-    """Exact two-sided p of no difference: the share of all 2^n sign changes with a sum at least as far from 0."""
+    """Exact two-sided p of no difference: the share of all 2^n sign changes with a sum at least as far from 0.
+
+    The sums of the two halves are made apart and counted against each other, so that 40 seeds are no trouble.
+    """
+    values = np.asarray(differences, np.float64)
+    observed = abs(float(values.sum()))
+    least = observed - 1e-12 * max(1.0, observed)
+    if least <= 0:
+        return 1.0
+    half = len(values) // 2
+    first, second = _signed_sums(values[:half]), np.sort(_signed_sums(values[half:]))
+    as_far = (len(second) - np.searchsorted(second, least - first)).sum()
+    return float(2 * as_far / 2 ** len(values))
+
+
+def _signed_sums(values: np.ndarray) -> np.ndarray:
+    """The sums of all sign changes."""
     sums = np.zeros(1)
-    for value in differences:
+    for value in values:
         sums = np.concatenate([sums + value, sums - value])
-    observed = abs(float(np.sum(differences)))
-    return float((np.abs(sums) >= observed - 1e-12 * max(1.0, observed)).mean())
+    return sums
 
 
 def smallest_sign_flip_p(seeds: int) -> float:
@@ -199,33 +218,33 @@ def _verdict(difference: PairedDifference, p_value: float, level: float, margin:
 def further_seeds(difference: PairedDifference, margin: float, level: float) -> int | None:
     """The fewest more seeds with which a repetition decides with probability 0.8, if what was estimated is true.
 
-    None for a single seed, whose spread is unknown, and where even 100 more would not: then the pictures limit.
+    None for a single seed, whose spread is unknown, and where as many as a study may have would not: then the pictures
+    limit.
     """
     if difference.seeds < 2:
         return None
-    for more in range(1, MOST_FURTHER_SEEDS + 1):
+    for more in range(1, MOST_SEEDS - difference.seeds + 1):
         if deciding_power(difference, margin, level, difference.seeds + more) >= DECIDING_POWER:
             return more
     return None
 
 
 def deciding_power(difference: PairedDifference, margin: float, level: float, seeds: int) -> float:
-    """The probability of any verdict but "cannot tell" with so many seeds, if what was estimated is true."""
-    error = math.sqrt(difference.variance_with(seeds))
-    half = difference.half_width(level, seeds)
-    if error == 0:
-        return 1.0
+    """The probability of any verdict but "cannot tell" with so many seeds, if what was estimated is true.
 
-    def below(value: float) -> float:
-        return 0.5 * math.erfc((difference.mean - value) / (error * math.sqrt(2)))
-
-    differs = below(-half) + 1 - below(half)
-    room = margin - half
-    if room <= 0:
-        return differs
-    if room >= half:  # an estimate between the two is both within the margin and apart from 0
-        return max(differs + below(half) - below(-half), below(room) - below(-room))
-    return differs + below(room) - below(-room)
+    The share of 1,000 simulated studies, judged as a real one is. Beyond 12 seeds the sign-flip test is left out: it
+    then says what the interval says.
+    """
+    generator = np.random.default_rng(seeds)
+    pictures = generator.normal(0, math.sqrt(difference.image_variance), (SIMULATED, 1))
+    drawn = difference.mean + pictures + generator.normal(0, math.sqrt(difference.seed_variance), (SIMULATED, seeds))
+    means = np.abs(drawn.mean(axis=1))
+    half = half_width(drawn.var(axis=1, ddof=1), difference.image_variance, seeds, difference.num_images, level)
+    apart = means > half
+    if smallest_sign_flip_p(seeds) <= level and seeds <= 12:
+        signs = 1 - 2 * (np.arange(2 ** (seeds - 1))[:, None] >> np.arange(seeds) & 1)  # the other half mirrors it
+        apart &= (np.abs(drawn @ signs.T) >= seeds * means[:, None] - 1e-9).mean(axis=1) <= level
+    return float((apart | (means + half < margin)).mean())
 
 
 @dataclass(frozen=True)
@@ -236,6 +255,7 @@ class Reach:
         smallest_p: of the sign-flip test; `sign_flip_counts` if that can pass Holm's first step.
         visible: the smallest difference that can come out as better or worse, in units of its standard deviation from
             seed to seed, even with endless test pictures; infinite for a single seed.
+        same_spread: the largest such deviation, in AP points, with which the margin can come out; 0 for a single seed.
     """
 
     seeds: int
@@ -243,6 +263,8 @@ class Reach:
     smallest_p: float
     sign_flip_counts: bool
     visible: float
+    margin: float
+    same_spread: float
 
     def __str__(self) -> str:
         if self.seeds < 2:
@@ -255,15 +277,14 @@ class Reach:
             )
         return (
             f"{self.seeds} seeds and {self.variants} variant{'s' * (self.variants != 1)}: a difference is told from 0 "
-            f"from {self.visible:.2g} times its spread over seeds on; {exact}"
+            f"from {self.visible:.2g} times its spread over seeds on ({exact}), and 'same within the margin' of "
+            f"{self.margin:g} AP only with a spread below {self.same_spread:.2g}; few test pictures ask for more"
         )
 
 
-def reachable(seeds: int, variants: int, alpha: float = ALPHA) -> Reach:
+def reachable(seeds: int, variants: int, margin: float, alpha: float = ALPHA) -> Reach:
     """What so many seeds can show about so many variants."""
-    from scipy.stats import t
-
     level = alpha / max(variants, 1)
-    visible = float(t.ppf(1 - level / 2, seeds - 1)) / math.sqrt(seeds) if seeds > 1 else math.inf
+    visible = float(half_width(1.0, 0.0, seeds, 2, level)) if seeds > 1 else math.inf
     smallest = smallest_sign_flip_p(seeds)
-    return Reach(seeds, variants, smallest, smallest <= level, visible)
+    return Reach(seeds, variants, smallest, smallest <= level, visible, margin, margin / visible)

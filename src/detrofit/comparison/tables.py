@@ -26,8 +26,8 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def print_plan(planned: PlannedStudy, estimate: bool) -> None:
-    """What will run and what it can show; with `estimate` a line a run, with the time that it should take."""
+def print_plan(planned: PlannedStudy, estimated_jobs: int = 0) -> None:
+    """What will run and what it can show; with a number of jobs at once also a line a run, with its estimated time."""
     console = Console()
     for note in (*planned.data.notes, *planned.study.notes):
         console.print(f"note: {note}", highlight=False)
@@ -36,32 +36,47 @@ def print_plan(planned: PlannedStudy, estimate: bool) -> None:
             console.print(f"note: '{variant.name}' changes settings, too: {', '.join(variant.changed_settings)}")
     console.print(str(planned.reach), highlight=False)
     console.print(f"{len(planned.jobs)} runs, {len(planned.done)} of them done", highlight=False)
-    if estimate:
-        console.print(_estimates(planned))
+    if estimated_jobs:
+        console.print(_estimates(planned, estimated_jobs))
 
 
-def _estimates(planned: PlannedStudy) -> Group:
+def _estimates(planned: PlannedStudy, at_once: int) -> Group:
     from detrofit.comparison.estimate import estimated_seconds
 
     table = Table("run", "state", "estimated", box=SIMPLE_HEAD)
-    seconds: dict[str, float] = {}
-    total = 0.0
+    left = [job for job in planned.jobs if job.identity not in planned.done]
+    first = {job.variant: job for job in reversed(left)}
+    seconds = {name: estimated_seconds(job, at_once) for name, job in first.items()}
     for job in planned.jobs:
-        if job.identity in planned.done:
-            table.add_row(job.name, "done", "")
-            continue
-        if job.variant not in seconds:
-            seconds[job.variant] = estimated_seconds(job.experiment)
-        total += seconds[job.variant]
-        table.add_row(job.name, "to run", duration(seconds[job.variant]))
-    return Group(table, f"in all {duration(total)}, one after another")
+        done = job.identity in planned.done
+        table.add_row(job.name, "done" if done else "to run", "" if done else duration(seconds[job.variant]))
+    total = sum(seconds[job.variant] for job in left)
+    return Group(
+        table,
+        f"in all {duration(total / at_once)}, {at_once} at once"
+        if at_once > 1
+        else f"in all {duration(total)}, one after another",
+    )
 
 
 @contextmanager
 def live_table(planned: PlannedStudy) -> Iterator[Callable[[Progress], None]]:
-    """A table of variants and seeds that follows the progress given to the function."""
-    with Live(console=Console(), refresh_per_second=2, transient=False) as live:
+    """What follows the progress given to the function: a table of variants and seeds on a terminal, else a line
+    whenever a run ends."""
+    console = Console()
+    if not console.is_terminal:
+        told = set(planned.done)
+        yield lambda progress: _tell_new(console, planned, progress, told)
+        return
+    with Live(console=console, refresh_per_second=2, transient=False) as live:
         yield lambda progress: live.update(_progress_table(planned, progress))
+
+
+def _tell_new(console: Console, planned: PlannedStudy, progress: Progress, told: set[str]) -> None:
+    for job in planned.jobs:
+        if job.identity in progress.over and job.identity not in told:
+            told.add(job.identity)
+            console.print(f"{job.variant}, seed {job.seed}: {progress.state_of(job)}; {_standing(planned, progress)}")
 
 
 def _progress_table(planned: PlannedStudy, progress: Progress) -> Group:
@@ -70,7 +85,14 @@ def _progress_table(planned: PlannedStudy, progress: Progress) -> Group:
     states = {(job.variant, job.seed): progress.state_of(job) for job in planned.jobs}
     for variant in planned.study.variants:
         table.add_row(variant.name, *(states[variant.name, seed] for seed in seeds))
-    return Group(table, f"{len(progress.over)} of {len(planned.jobs)} done, left {duration(progress.seconds_left())}")
+    return Group(table, _standing(planned, progress))
+
+
+def _standing(planned: PlannedStudy, progress: Progress) -> str:
+    lost = sum(progress.losses.values())
+    again = f", {lost} begun again on another machine" if lost else ""
+    running = f"{len(progress.over)} of {len(planned.jobs)} over, {len(progress.running)} running{again}"
+    return f"{running}, left {duration(progress.seconds_left())}"
 
 
 def verdict_words(comparison: dict[str, Any]) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from detrofit.comparison.costs import model_costs, peak_memory
-from detrofit.comparison.jobs import Record, pack_resamples, portable, write_record
+from detrofit.comparison.jobs import Record, pack_resamples, portable, run_folder, write_record
+from detrofit.comparison.lifeline import end_with_parent
 from detrofit.comparison.resampled_ap import bootstrap_weights, resampled_ap
 from detrofit.comparison.size_matching import match_by_size
 from detrofit.config.schema import Experiment
@@ -25,22 +26,21 @@ from detrofit.evaluation.predictions import Predictions
 from detrofit.files import write_file
 from detrofit.training.run_folder import BEST, METRICS
 from detrofit.training.state import FILE as STATE
-from detrofit.version import __version__
 
 BOOTSTRAP_SEED = 20_000  # all runs of all studies draw the same pictures, so that any two are paired
 
 
 def main(file: Path) -> None:
     """Do the job that a JSON file describes and write its record, also where it fails."""
+    end_with_parent()
     job = json.loads(file.read_text("utf-8"))
-    folder = Path(job["folder"])
-    record = {key: job[key] for key in ("variant", "seed", "identity")} | {"detrofit": __version__}
-    started = time.time()
+    folder, started = Path(job["folder"]), time.time()
+    experiment = Experiment(**job["experiment"])
+    record = {key: job[key] for key in ("variant", "seed", "identity", "detrofit", "code")}
     try:
-        experiment = Experiment(**job["experiment"])
         record |= {"status": "done", **run_job(experiment, job["test_split"], job["resamples"], folder)}
     except DetrofitError as error:
-        record |= {"status": "failed", "error": str(error)}
+        record |= {"status": "failed", "error": str(error), "curve": learning_curve(run_folder(folder, job["name"]))}
     record |= {"experiment": portable(job["experiment"]), "seconds": time.time() - started}
     write_record(folder, job["name"], record)
 
@@ -52,13 +52,13 @@ def run_job(experiment: Experiment, test_split: str, resamples: int, folder: Pat
     """
     import torch
 
-    from detrofit.training.loop import resume, train
+    from detrofit.training.loop import train
     from detrofit.training.score import score_file
 
-    run = experiment.runs / str(experiment.name)
+    run = run_folder(folder, str(experiment.name))
     if not (run / STATE).exists():
         shutil.rmtree(run, ignore_errors=True)  # of a run that was killed before it had saved anything
-    result = resume(run) if run.exists() else train(experiment)
+    result = train(experiment, resume_from=run if run.exists() else None)
     memory = peak_memory(experiment.device)
     best = result.folder / BEST
     out, evaluation = score_file(
@@ -69,10 +69,9 @@ def run_job(experiment: Experiment, test_split: str, resamples: int, folder: Pat
     index = open_dataset(experiment.data).split(test_split)
     predictions = Predictions.read(out / "predictions.json", index)
     kept = keep_predictions(out / "predictions.json", run / f"predictions_{test_split}.json.gz")
-    rows = read_metrics(result.folder / METRICS)
     return {
         "val_AP": result.best,
-        "curve": [[row["epoch"], row["AP"]] for row in rows],
+        "curve": learning_curve(run),
         **score_record(index, predictions, resamples, torch.get_num_threads()),
         "predictions": kept.relative_to(folder).as_posix(),
         "start": start_facts(run, experiment),
@@ -81,6 +80,12 @@ def run_job(experiment: Experiment, test_split: str, resamples: int, folder: Pat
         **memory,
         "machine": machine_facts(experiment),
     }
+
+
+def learning_curve(run: Path) -> list[list[float]]:
+    """Epoch and validation AP, as far as a run has come."""
+    rows = read_metrics(run / METRICS) if (run / METRICS).exists() else []
+    return [[row["epoch"], row["AP"]] for row in rows]
 
 
 def keep_predictions(source: Path, target: Path) -> Path:

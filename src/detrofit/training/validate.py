@@ -11,6 +11,7 @@ from torch import nn
 
 from detrofit.data.index import DetectionIndex
 from detrofit.data.loader import EvaluationLoader
+from detrofit.errors import DetrofitError
 from detrofit.evaluation.evaluate import Evaluation, evaluate
 from detrofit.evaluation.predictions import Predictions
 from detrofit.model.output import Prediction
@@ -32,7 +33,7 @@ def predict_split(
 ) -> Predictions:
     """Detections of an eval-mode model on every picture of a split, each once over all processes.
 
-    `advance` is told how many pictures of this process are done.
+    `advance` is told how many pictures of this process are done. Raises DetrofitError where a detection is not finite.
     """
     loader = EvaluationLoader(index, imgsz, batch, workers=workers, num_replicas=devices.world_size, rank=devices.rank)
     predictions = Predictions()
@@ -47,9 +48,13 @@ def predict_split(
 def add_detections(
     predictions: Predictions, prediction: Prediction, targets: Sequence[Mapping[str, Any]], max_detections: int
 ) -> None:
-    """Record what the model says about the pictures of a batch."""
+    """Record what the model says about the pictures of a batch; DetrofitError where a detection is not finite."""
     sizes = torch.tensor([target["size"] for target in targets])
     found = postprocess(prediction, sizes, max_detections)
+    if not (found.scores.isfinite().all() and found.boxes.isfinite().all()):
+        raise DetrofitError(
+            "the detections are not finite numbers: the training has diverged; lower --lr, or set train.precision=fp32"
+        )
     arrays = (tensor.float().cpu().numpy() for tensor in (found.boxes, found.scores, found.labels))
     for target, boxes, scores, labels in zip(targets, *arrays):
         predictions.add(int(target["image_index"]), boxes, scores, labels.astype("int64"))

@@ -1,0 +1,93 @@
+"""Jobs on the nodes of a Ray cluster, which see the study's folder and the data under the same paths."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from detrofit.comparison.executors import WORKER, Ended, thread_settings
+from detrofit.comparison.lifeline import start_bound
+from detrofit.errors import DetrofitError
+
+
+class RayCluster:
+    """Jobs as Ray tasks, each with CPUs and a number (or a share) of GPUs to itself.
+
+    Ray chooses the node. A task that is lost with its node is not Ray's to repeat but the study's, which knows more.
+
+    Args:
+        gpus: of each job; by default one where the cluster has any.
+        address: as `ray.init` takes it: `auto`, `HOST:PORT`, or `ray://HOST:PORT` from a machine outside the cluster.
+
+    Raises DetrofitError where no cluster answers, or none of its nodes could hold a job.
+    """
+
+    def __init__(self, address: str, cpus: int = 1, gpus: float | None = None) -> None:
+        import ray
+
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, namespace="detrofit")
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            line = f"no Ray cluster answers at '{address}' ({reason}); `ray start --head` starts one"
+            raise DetrofitError(line) from None
+        has_gpus = any(node["Resources"].get("GPU", 0) >= 1 for node in ray.nodes() if node["Alive"])
+        self.threads, self.cpus = cpus, cpus
+        self.gpus = float(has_gpus) if gpus is None else gpus
+        self._task = ray.remote(max_retries=0, num_cpus=cpus, num_gpus=self.gpus)(_run_worker)
+        self._running: dict[Any, str] = {}
+        if not self.slots():
+            ray.shutdown()
+            raise DetrofitError(f"no node of the Ray cluster has {cpus} CPUs and {self.gpus:g} GPUs for a job")
+
+    def slots(self) -> int:
+        """How many jobs the nodes that are up now have room for."""
+        import ray
+
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        return sum(self._room(node.get("CPU", 0), node.get("GPU", 0)) for node in nodes)
+
+    def _room(self, cpus: float, gpus: float) -> int:
+        by_cpus = int(cpus // self.cpus)
+        return min(by_cpus, int(gpus / self.gpus)) if self.gpus else by_cpus
+
+    def start(self, name: str, file: Path, log: Path) -> None:
+        task = self._task.options(name=name)
+        self._running[task.remote([*WORKER, str(file)], str(log), thread_settings(self.cpus))] = name
+
+    def ended(self) -> list[Ended]:
+        import ray
+
+        waiting = list(self._running)
+        ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0) if waiting else ([], [])
+        return [Ended(self._running.pop(each), _exit_code(each)) for each in ready]
+
+    def close(self) -> None:
+        import ray
+
+        for each in self._running:
+            ray.cancel(each, force=True)
+        self._running.clear()
+        ray.shutdown()
+
+
+def _exit_code(finished: Any) -> int | None:
+    """Of the worker's process; None where Ray lost the task."""
+    import ray
+
+    try:
+        return int(ray.get(finished))
+    except ray.exceptions.RayTaskError as error:
+        raise DetrofitError(f"a node cannot start a job: {' '.join(str(error.cause).split())[:200]}") from None
+    except ray.exceptions.RayError:
+        return None
+
+
+def _run_worker(arguments: list[str], log: str, environment: dict[str, str]) -> int:
+    """On a node: the worker as a process of its own, as everywhere else; it ends with this task."""
+    import detrofit
+
+    paths = [str(Path(detrofit.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return start_bound(arguments, Path(log), {**environment, "PYTHONPATH": os.pathsep.join(paths)}).wait()
