@@ -23,6 +23,7 @@ def make_record(variant: str, seed: int, ap: float, identity: str | None = None)
         "seed": seed,
         "identity": identity or f"{variant}-{seed}",
         "detrofit": __version__,
+        "code": "0",
         "status": "done",
         "val_AP": ap,
         "curve": [[1, ap / 2], [2, ap]],

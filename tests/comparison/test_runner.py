@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,13 @@ def test_what_decides_a_run_decides_its_identity(folder: Path) -> None:
     assert not first & {job.identity for job in plan(folder, train={"epochs": 2}).jobs}
     label = next((folder.parent / "data" / "labels" / "train").glob("*.txt"))
     label.write_text("0 0.5 0.5 0.2 0.2\n")
-    assert not first & {job.identity for job in plan(folder).jobs}, "other data are other runs"
+    second = {job.identity for job in plan(folder).jobs}
+    assert not first & second, "other data are other runs"
+    picture = next((folder.parent / "data" / "images" / "train").glob("*.jpg"))
+    content = bytearray(picture.read_bytes())
+    content[-20] ^= 1
+    picture.write_bytes(content)
+    assert not second & {job.identity for job in plan(folder).jobs}, "a picture of the same size is another one"
 
 
 def test_a_failed_job_is_reported_and_tried_again(folder: Path) -> None:
@@ -96,6 +103,56 @@ def test_without_a_base_nothing_is_compared_and_nothing_lost(folder: Path) -> No
     with pytest.raises(DetrofitError, match="no run of the base succeeded"):
         run_study(plan(folder))
     assert len(list((folder / "jobs").glob("nwd-*.json"))) == 2
+
+
+def test_a_new_clone_goes_on_from_results_alone(folder: Path) -> None:
+    run_study(plan(folder, seeds=3))
+    clone = folder.with_name("clone")
+    clone.mkdir()
+    for name in ("results.json", "record.json", "crash.json"):
+        shutil.copy(folder / name, clone / name)
+    moved = folder.parent / "elsewhere"
+    (folder.parent / "data").rename(moved)
+    planned = plan(clone, seeds=4, data=str(moved), variants={"renamed": {"loss.box": "nwd"}})
+    results = run_study(planned)
+    assert sorted(name.partition("-seed")[2][0] for name in started(clone)) == ["3", "3"], "two runs of the new seed"
+    assert [(line["name"], line["done"]) for line in results["variants"]] == [("base", 4), ("renamed", 4)]
+
+
+def test_results_are_kept_whenever_a_run_ends(folder: Path) -> None:
+    seen: list[int] = []
+
+    def look(progress: Any) -> None:
+        if (folder / "results.json").exists():
+            runs = json.loads((folder / "results.json").read_text())["runs"]
+            seen.append(len(runs))
+            assert len(runs) == len(progress.over)
+
+    run_study(plan(folder), show=look)
+    assert set(seen) == {1, 2, 3, 4}
+
+
+def test_time_left_follows_what_runs_of_a_variant_took(folder: Path) -> None:
+    planned = plan(folder, seeds=3)
+    jobs = planned.jobs
+    took = {"base": 100.0, "nwd": 300.0}
+    over = {job.identity: make_record(job.variant, job.seed, 0.4) | {"seconds": took[job.variant]} for job in jobs[:4]}
+    progress = runner.Progress(folder, jobs[4:], over, slots=2)
+    assert progress.seconds_left() == pytest.approx((100 + 300) / 2)
+    assert runner.Progress(folder, jobs, {}).seconds_left() is None
+    assert [progress.state_of(job) for job in jobs[3:5]] == ["AP 40.0", "waits"]
+
+
+def test_a_job_whose_machine_is_lost_runs_again_and_gives_up_in_the_end(folder: Path) -> None:
+    class Losing(executors.LocalProcesses):
+        def ended(self) -> list[executors.Ended]:
+            return [executors.Ended(each.name, None if each.code else 0) for each in super().ended()]
+
+    (folder / "crash.json").write_text('["nwd"]')
+    results = run_study(plan(folder, seeds=1), Losing())
+    assert sorted(name.partition("-")[0] for name in started(folder)) == ["base", "nwd", "nwd", "nwd"]
+    assert "machine was lost 3 times" in results["variants"][1]["failed"][0]["error"]
+    assert any("'nwd' failed with seed 0" in warning for warning in results["warnings"])
 
 
 def test_a_record_that_was_cut_off_is_named(folder: Path) -> None:
@@ -128,6 +185,8 @@ def test_predictions_of_another_tool_are_scored_as_runs(folder: Path) -> None:
     file = folder / "yolo.json"
     file.write_text('[{"image_id": 1, "category_id": 0, "bbox": [1, 1, 20, 20], "score": 0.9}]')
     results = run_study(plan(folder, external={"yolo": [file, file]}))
+    kept = {run["predictions"] for run in results["runs"] if run["variant"] == "yolo"}
+    assert all((folder / name).is_file() for name in kept)
     assert results["variants"][-1]["kind"] == "external" and results["variants"][-1]["done"] == 2
     file.write_text('[{"image_id": 77, "category_id": 0, "bbox": [1, 1, 20, 20], "score": 0.9}]')
     with pytest.raises(DetrofitError, match="image_id 77"):

@@ -30,11 +30,20 @@ def test_controls_spend_what_the_variant_costs_in_other_ways() -> None:
     assert any(change.get("train.epochs", 0) > 2 for change in changes), changes
 
 
+def test_a_control_that_cannot_be_is_left_out_and_said() -> None:
+    same = {"variants": {"smaller": {"imgsz": 32}}, "controls": ["size", "longer"]}
+    study = load_study({**BASE, **same})
+    assert [each.name for each in study.variants] == ["base", "smaller", "base at 96x96"]
+    assert "control 'base at 32x32' is left out: it is the variant 'smaller'" in study.notes
+    assert any(note.startswith("control 'longer' is left out: no variant takes more") for note in study.notes)
+
+
 @pytest.mark.parametrize(
     ("values", "line"),
     [
         ({"variants": {"same": {}}}, "variant 'same' changes nothing"),
         ({"variants": {"same": {"loss.box": "giou"}}}, "variant 'same' changes nothing"),
+        ({"variants": {"a": EXTRADW, "b": EXTRADW}}, "variants 'a' and 'b' are the same"),
         ({"variants": {"a": {"loss.box": "gious"}}}, "variant 'a': .*did you mean"),
         ({"variants": {"a": {"seed": 3}}}, "cannot change 'seed'"),
         ({"variants": {"base": EXTRADW}}, "two variants are called 'base'"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -62,3 +63,18 @@ def test_a_wrong_file_of_results_is_one_clear_line(tmp_path: Path, content: str,
 def test_a_missing_file_of_results_is_named(tmp_path: Path) -> None:
     with pytest.raises(DetrofitError, match="no predictions at"):
         Predictions.read(tmp_path / "absent.json", make_index([[]]))
+
+
+def test_other_tools_may_call_pictures_by_name_and_compress(tmp_path: Path) -> None:
+    index, predictions = random_scene(3)
+    records = predictions.to_coco(index)
+    by_id = {int(number): index.name(position) for position, number in enumerate(index.image_ids)}
+    stems = [{**each, "image_id": Path(by_id[each["image_id"]]).stem} for each in records]
+    named = [{**each, "image_id": -1, "file_name": by_id[each["image_id"]]} for each in records]
+    for number, form in enumerate((records, stems, named)):
+        file = tmp_path / f"{number}.json.gz"
+        file.write_bytes(gzip.compress(json.dumps(form).encode()))
+        assert Predictions.read(file, index).to_coco(index) == records
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(DetrofitError, match="cannot be read as JSON"):
+        Predictions.read(file, index)

@@ -16,7 +16,7 @@ from detrofit.comparison.jobs import Record, portable, unpack_resamples
 from detrofit.comparison.latencies import HERE, Measurement
 from detrofit.comparison.splits import StudyData
 from detrofit.comparison.statistics import ALPHA, PairedDifference, paired_difference, reachable, verdicts
-from detrofit.comparison.study import BASE, Study, Variant, describe
+from detrofit.comparison.study import BASE, Study, Variant
 from detrofit.files import write_file
 from detrofit.version import __version__
 
@@ -76,7 +76,7 @@ def study_results(
 
 def _configuration(variant: Variant) -> dict[str, Any]:
     """All settings and every slot with its part's options, resolved, without what is one machine's or one run's."""
-    return {key: value for key, value in portable(describe(variant.experiment)).items() if key != "seed"}
+    return {key: value for key, value in portable(variant.described).items() if key != "seed"}
 
 
 def analyse(results: Mapping[str, Any]) -> Results:
@@ -91,8 +91,25 @@ def analyse(results: Mapping[str, Any]) -> Results:
         "reach": str(reachable(seeds, max(1, family), results["settings"]["margin"], results["settings"]["alpha"])),
         "variants": variants,
         "comparisons": _comparisons(variants, runs, results["settings"]),
+        "warnings": _warnings(variants, runs),
         "total_hours": sum(run.get("seconds", 0.0) for run in results["runs"]) / 3600,
     }
+
+
+def _warnings(variants: Sequence[Mapping[str, Any]], runs: Sequence[Record]) -> list[str]:
+    """What a reader must know before believing the verdicts."""
+    found = []
+    for line in variants:
+        seeds = ", ".join(str(failure["seed"]) for failure in line["failed"])
+        if seeds:
+            found.append(
+                f"'{line['name']}' failed with seed {seeds}, so that its comparison is over the other seeds alone"
+            )
+        found += [f"'{line['name']}': {difference}" for difference in line["unequal"]]
+    codes = {run["code"] for run in runs if "code" in run}
+    if len(codes) > 1:
+        found.append(f"the runs were made with {len(codes)} states of the code of one version")
+    return found
 
 
 def _line(line: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,7 +196,10 @@ def _pairs(line: Mapping[str, Any], runs: Sequence[Record]) -> list[tuple[Record
 
 
 def _shared_metrics(pairs: Sequence[tuple[Record, Record]]) -> list[str]:
-    return [name for name in pairs[0][0]["test"] if all(name in run["test"] for pair in pairs for run in pair)]
+    """The metrics that all runs have, but for those of so few objects that half of the resamples have none."""
+    first = pairs[0][0]
+    shared = [name for name in first["test"] if all(name in run["test"] for pair in pairs for run in pair)]
+    return [name for name in shared if np.isnan(unpack_resamples(first["resamples"][name])).mean() < 0.5]
 
 
 def _difference(pairs: Sequence[tuple[Record, Record]], metric: str) -> PairedDifference:

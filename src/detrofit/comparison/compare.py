@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from detrofit.comparison.analysis import RESULTS, Results, study_results, write_results
 from detrofit.comparison.executors import Executor, LocalProcesses
+from detrofit.comparison.external import external_records
 from detrofit.comparison.jobs import (
     Job,
     Record,
@@ -31,7 +31,6 @@ from detrofit.data.open import open_dataset
 from detrofit.errors import DetrofitError
 from detrofit.evaluation.predictions import Predictions
 from detrofit.training.run_folder import BEST
-from detrofit.version import __version__
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,8 @@ def run_study(
     Raises DetrofitError if no run of the base succeeded; all that was done stays.
     """
     latency = [*kept_latencies(planned.folder), *(read_bench(file, planned.names) for file in bench)]
-    others = external_records(planned)
-    known, name = known_records(planned.folder), planned.folder.absolute().name
+    settings, known, name = planned.study.settings, known_records(planned.folder), planned.folder.absolute().name
+    others = external_records(settings.external, planned.data, settings.resamples, planned.folder, known)
 
     def results_of(records: list[Record]) -> Results:
         return study_results(planned.study, planned.data, [*records, *others], name, latency)
@@ -137,23 +136,3 @@ def trained_files(planned: PlannedStudy) -> dict[str, Path]:
     """The model file of each variant's first run that is in this folder."""
     runs = {job.variant: run_folder(planned.folder, job.name) / BEST for job in reversed(planned.jobs)}
     return {name: file for name, file in runs.items() if file.is_file()}
-
-
-def external_records(planned: PlannedStudy) -> list[Record]:
-    """A record for each file of predictions that another tool made."""
-    from detrofit.comparison.worker import score_record
-
-    index = open_dataset(planned.data.path).split(planned.data.test_split)
-    known = known_records(planned.folder)
-    records = []
-    for name, files in planned.study.settings.external.items():
-        for seed, file in enumerate(files):
-            content = f"{planned.data.digest} {planned.study.settings.resamples}".encode() + file.read_bytes()
-            identity = hashlib.sha256(content).hexdigest()
-            if identity not in known:
-                scores = score_record(index, Predictions.read(file, index), planned.study.settings.resamples)
-                head = {"variant": name, "seed": seed, "identity": identity, "detrofit": __version__, "status": "done"}
-                known[identity] = {**head, **scores}
-                write_record(planned.folder, record_name(known[identity]), known[identity])
-            records.append(known[identity] | {"variant": name, "seed": seed})
-    return records

@@ -2,57 +2,67 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from detrofit.config.schema import Experiment
 from detrofit.model.frame import Frame
 
 CONTROLS = ("longer", "decoder", "size", "zoo")
-ZOO_BY_SIZE = ("rtdetr-n", "rtdetr-s", "rtdetr-r18", "rtdetr-r34", "rtdetr-r50m", "rtdetr-r50", "rtdetr-r101")
+ZOO_BY_SIZE = (
+    ("rtdetr-n", "rtdetr-s", "rtdetr-r18", "rtdetr-r34", "rtdetr-r50m", "rtdetr-r50", "rtdetr-r101"),
+    ("rtdetr-l", "rtdetr-x"),
+    ("rtdetrv2-r18", "rtdetrv2-r34", "rtdetrv2-r50m", "rtdetrv2-r50", "rtdetrv2-r101"),
+    ("rtdetrv2-l", "rtdetrv2-x"),
+)
 SIZE_STEP = 32
+Changes = dict[str, dict[str, Any]]  # of each control, by name
 
 
 def control_changes(
-    names: Sequence[str], base: Experiment, frame: Frame, base_gflops: float, variant_gflops: Sequence[float]
-) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """The changes that make each control of the base, by name, and a line for each control that there cannot be.
+    names: Sequence[str],
+    base: Experiment,
+    frame: Frame,
+    compute: Callable[[Experiment], float],
+    variants_compute: Sequence[float],
+) -> tuple[Changes, list[str]]:
+    """The changes that make each control of the base, and a line for each control that there cannot be.
 
-    `longer` trains for the compute of the dearest variant, by operations of a picture.
+    Args:
+        frame: of the base's model.
+        compute: operations of an experiment's training, up to a common factor.
+        variants_compute: the same of each variant.
     """
-    found: dict[str, dict[str, Any]] = {}
-    notes: list[str] = []
-    for name in names:
-        changes = {
-            "longer": lambda: _longer(base, base_gflops, variant_gflops),
-            "decoder": lambda: _decoder(frame),
-            "size": lambda: _size(base),
-            "zoo": lambda: _zoo(base),
-        }[name]()
-        found |= changes
-        if not changes:
-            notes.append(f"control '{name}' is left out: {_WHY_NOT[name]}")
-    return found, notes
+    made: dict[str, Callable[[], Changes]] = {
+        "longer": lambda: _longer(base, compute, variants_compute),
+        "decoder": lambda: _decoder(frame),
+        "size": lambda: _size(base),
+        "zoo": lambda: _zoo(base),
+    }
+    found = {name: made[name]() for name in names}
+    notes = [f"control '{name}' is left out: {_WHY_NOT[name]}" for name, changes in found.items() if not changes]
+    return {name: changes for each in found.values() for name, changes in each.items()}, notes
 
 
 _WHY_NOT = {
     "longer": "no variant takes more compute than the base, or train.epochs is not given",
     "decoder": "the decoder cannot lose or gain a layer",
     "size": "there is no other input size",
-    "zoo": "the base has no neighbour of another size in the zoo",
+    "zoo": "the zoo has no larger model of this kind",
 }
 
 
-def _longer(base: Experiment, base_gflops: float, variant_gflops: Sequence[float]) -> dict[str, dict[str, Any]]:
-    ratio = max(variant_gflops, default=0.0) / base_gflops
-    if base.train.epochs is None or ratio <= 1:
+def _longer(base: Experiment, compute: Callable[[Experiment], float], variants_compute: Sequence[float]) -> Changes:
+    """As many epochs as make up for what the dearest variant takes, by operations."""
+    if base.train.epochs is None or not variants_compute:
         return {}
-    epochs = math.ceil(base.train.epochs * ratio)
+    epochs = math.ceil(base.train.epochs * max(variants_compute) / compute(base))
     return {f"base, {epochs} epochs": {"train.epochs": epochs}} if epochs > base.train.epochs else {}
 
 
-def _decoder(frame: Frame) -> dict[str, dict[str, Any]]:
+def _decoder(frame: Frame) -> Changes:
     layers = [frame.decoder_layers - 1, frame.decoder_layers + 1]
     eval_layers = frame.eval_decoder_layers or 0
     return {
@@ -62,7 +72,7 @@ def _decoder(frame: Frame) -> dict[str, dict[str, Any]]:
     }
 
 
-def _size(base: Experiment) -> dict[str, dict[str, Any]]:
+def _size(base: Experiment) -> Changes:
     height, width = base.imgsz
     return {
         f"base at {height + step}x{width + step}": {"imgsz": [height + step, width + step]}
@@ -71,9 +81,7 @@ def _size(base: Experiment) -> dict[str, dict[str, Any]]:
     }
 
 
-def _zoo(base: Experiment) -> dict[str, dict[str, Any]]:
+def _zoo(base: Experiment) -> Changes:
     name = base.model.name
-    if name not in ZOO_BY_SIZE[:-1]:
-        return {}
-    larger = ZOO_BY_SIZE[ZOO_BY_SIZE.index(name) + 1]
-    return {larger: {"model": larger}}
+    larger = {one: other for ladder in ZOO_BY_SIZE for one, other in itertools.pairwise(ladder)}
+    return {larger[name]: {"model": larger[name]}} if name in larger else {}

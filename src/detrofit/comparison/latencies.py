@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from detrofit.comparison.study import Variant, describe
+from detrofit.comparison.study import Variant
 from detrofit.config.schema import Experiment
 from detrofit.errors import DetrofitError
 
@@ -31,7 +31,7 @@ def installed_runtimes() -> list[str]:
 
 def measurement_identity(variants: Sequence[Variant], class_names: Sequence[str], rounds: int) -> str:
     """A digest of all that is timed; with the same one nothing is measured again."""
-    models = [(each.name, describe(each.experiment), each.experiment.imgsz) for each in variants]
+    models = [(each.name, each.described) for each in variants]
     content = json.dumps([models, list(class_names), rounds, installed_runtimes()], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 

@@ -109,7 +109,8 @@ def run_jobs(
     A job that failed before is tried again; an interrupted one, and one whose machine was lost, goes on from its last
     saved state. `keep` is given the records so far whenever a job ends.
     """
-    over = {job.identity: known[job.identity] for job in jobs if is_done(known.get(job.identity))}
+    own = {job.identity: {"variant": job.variant, "seed": job.seed} for job in jobs}  # a variant may be renamed
+    over = {identity: known[identity] | names for identity, names in own.items() if is_done(known.get(identity))}
     progress = Progress(folder, [job for job in jobs if job.identity not in over], over)
     try:
         while progress.waiting or progress.running:

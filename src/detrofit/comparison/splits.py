@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from detrofit.data.open import Dataset, open_dataset
 from detrofit.data.write import coco_document
 from detrofit.errors import DetrofitError
 from detrofit.evaluation.coco import SIZE_BOUNDS, SIZES
-from detrofit.files import write_file
+from detrofit.files import file_digest, write_file
 from detrofit.randomness import derive_seed
 
 HELD_OUT_SHARE = 0.15
 FEWEST_HELD_OUT = 8
+READERS = 8  # threads that read pictures for the digest of the data
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,15 @@ def count_objects(index: DetectionIndex) -> dict[str, int]:
 
 
 def index_digest(index: DetectionIndex) -> str:
-    """A digest of a split's annotations, names and the sizes of its picture files in bytes."""
+    """A digest of a split's annotations, names and picture files."""
     digest = hashlib.sha256(repr((index.class_names, index.category_ids)).encode())
     for each in fields(index):
         value = getattr(index, each.name)
         if isinstance(value, np.ndarray):
             digest.update(value.tobytes())
-    sizes = [os.path.getsize(index.path(position)) for position in range(len(index))]
-    digest.update(np.array(sizes, np.int64).tobytes())
+    with ThreadPoolExecutor(READERS) as pool:
+        for picture in pool.map(file_digest, map(index.path, range(len(index)))):
+            digest.update(picture.encode())
     return digest.hexdigest()
 
 

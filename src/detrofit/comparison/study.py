@@ -51,12 +51,16 @@ class StudySettings(Section):
 
 @dataclass(frozen=True)
 class Variant:
-    """One line of the study: what it changes of the base, and the whole experiment (of seed 0) that this makes."""
+    """One line of the study: what it changes of the base, and the whole experiment (of seed 0) that this makes.
+
+    `described` is the experiment with its model resolved to every option.
+    """
 
     name: str
     kind: Kind
     changes: dict[str, Any]
     experiment: Experiment
+    described: dict[str, Any] = field(repr=False)
 
     @property
     def changed_settings(self) -> list[str]:
@@ -104,21 +108,28 @@ def load_study(values: Mapping[str, Any]) -> Study:
     # Published weights fit the base better than its variants, which would then lose to the weights and not to the base.
     rest = {"weights": NO_WEIGHTS, **{key: value for key, value in values.items() if key not in own}}
     _check_keys(rest)
-    base = Variant(BASE, "base", {}, load_experiment(rest))
+    base = _variant(BASE, "base", {}, rest)
+    _check_seeds(settings.seeds)
     refuse_same_names([BASE, *settings.variants, *settings.external])
-    if len(set(settings.seeds)) < len(settings.seeds) or not settings.seeds:
-        raise DetrofitError("seeds must be given, each once")
-    if len(settings.seeds) > MOST_SEEDS:
-        raise DetrofitError(f"{len(settings.seeds)} seeds are more than {MOST_SEEDS}, up to which the test is exact")
     variants = [_variant(name, "variant", changes, rest) for name, changes in settings.variants.items()]
-    described = {each.name: describe(each.experiment) for each in (base, *variants)}
-    for each in variants:
-        if described[each.name] == described[BASE]:
+    for number, each in enumerate(variants):
+        same = next((other for other in (base, *variants[:number]) if other.described == each.described), None)
+        if same is base:
             raise DetrofitError(f"variant '{each.name}' changes nothing: it is the base; change a slot or a setting")
+        if same is not None:
+            raise DetrofitError(f"variants '{same.name}' and '{each.name}' are the same; leave one of them out")
     controls, notes = _controls(settings.controls, base, variants, rest)
+    refuse_same_names([*settings.variants, *settings.external, *(each.name for each in controls)])
     if not (variants or controls or settings.external):
         raise DetrofitError("a study needs something to compare: give --variant, --controls or --external")
     return Study((base, *variants, *controls), settings, notes)
+
+
+def _check_seeds(seeds: list[int]) -> None:
+    if len(set(seeds)) < len(seeds) or not seeds:
+        raise DetrofitError("seeds must be given, each once")
+    if len(seeds) > MOST_SEEDS:
+        raise DetrofitError(f"{len(seeds)} seeds are more than {MOST_SEEDS}, up to which the sign-flip test is exact")
 
 
 def describe(experiment: Experiment) -> dict[str, Any]:
@@ -182,10 +193,9 @@ def _variant(name: str, kind: Kind, changes: Mapping[str, Any], base: Mapping[st
             values["retrofit"] = {**values.get("retrofit", {}), key: value}
     try:
         experiment = load_experiment(values)
-        describe(experiment)
+        return Variant(name, kind, dict(changes), experiment, describe(experiment))
     except DetrofitError as error:
-        raise DetrofitError(f"variant '{name}': {error}{_setting_hint(changes)}") from None
-    return Variant(name, kind, dict(changes), experiment)
+        raise error if kind == "base" else DetrofitError(f"{kind} '{name}': {error}{_setting_hint(changes)}") from None
 
 
 def _flat(key: str, value: Any) -> dict[str, Any]:
@@ -208,17 +218,28 @@ def _controls(
             raise DetrofitError(
                 f"there is no control '{name}'{nearest(name, CONTROLS)}; there are {', '.join(CONTROLS)}"
             )
-    changes, notes = control_changes(
-        names, base.experiment, assembled(base.experiment).frame, _gflops(base.experiment),
-        [_gflops(each.experiment) for each in variants],
-    )  # fmt: skip
-    return [_variant(name, "control", change, values) for name, change in changes.items()], notes
+    others = [_compute(each.experiment) for each in variants] if "longer" in names else []
+    changes, notes = control_changes(names, base.experiment, assembled(base.experiment).frame, _compute, others)
+    controls: list[Variant] = []
+    for name, change in changes.items():
+        try:
+            control = _variant(name, "control", change, values)
+        except DetrofitError as error:  # what the base swaps may fit no other size
+            notes.append(f"left out: {error}")
+            continue
+        same = [each.name for each in (base, *variants) if each.described == control.described]
+        if same:
+            notes.append(f"control '{name}' is left out: it is the variant '{same[0]}'")
+        else:
+            controls.append(control)
+    return controls, notes
 
 
-def _gflops(experiment: Experiment) -> float:
+def _compute(experiment: Experiment) -> float:
+    """Operations of a training up to a common factor: those of a picture, times epochs where they are given."""
     from detrofit.model.costs import count_flops
 
-    return count_flops(assembled(experiment), experiment.imgsz) / 1e9
+    return count_flops(assembled(experiment), experiment.imgsz) * (experiment.train.epochs or 1)
 
 
 def parse_variants(texts: Iterable[str], known: Mapping[str, Any]) -> dict[str, Any]:

@@ -122,6 +122,8 @@ def print_verdicts(results: dict[str, Any]) -> None:
         table.add_row(name, mean, f"{difference:+.2f}", f"{low:+.2f} to {high:+.2f}", verdict_words(each))
     console = Console()
     console.print(table)
+    for warning in results["warnings"]:
+        console.print(f"warning: {warning}", highlight=False)
     for line in results["variants"]:
         for failure in line["failed"]:
             console.print(f"failed: {line['name']} seed {failure['seed']}: {failure['error']}", highlight=False)

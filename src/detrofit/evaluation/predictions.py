@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -85,14 +88,19 @@ class Predictions:
 
     @classmethod
     def read(cls, path: str | Path, index: DetectionIndex) -> Predictions:
-        """Read COCO results for the pictures of `index`; pictures that the file does not name have no detections.
+        """Read COCO results for the pictures of `index`, gzipped where the name ends in `.gz`; pictures that the file
+        does not name have no detections.
 
+        `image_id` is the picture's original id or, as some tools write it, its file name with or without the suffix;
+        where a result has a `file_name`, too, that decides.
         Raises `DetrofitError` if the file is no list of COCO results or names an image or a category that the index
         does not have.
         """
-        by_image: dict[int, list[dict[str, Any]]] = {}
+        by_image: dict[Any, list[dict[str, Any]]] = {}
+        ids = _ids_by_any_name(index)
         for record in _load_records(Path(path)):
-            by_image.setdefault(record["image_id"], []).append(record)
+            given = record["image_id"]
+            by_image.setdefault(ids.get(record.get("file_name"), ids.get(given, given)), []).append(record)
         _refuse_unknown(path, "image_id", by_image, index.image_ids.tolist())
         contiguous = {int(category): label for label, category in enumerate(index.category_ids)}
         used = {record["category_id"] for records in by_image.values() for record in records}
@@ -120,12 +128,24 @@ def _from_xywh(boxes_xywh: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
 
 
+def _ids_by_any_name(index: DetectionIndex) -> dict[Any, int]:
+    """Original ids by themselves and by names of the picture; a name that two pictures share stands for neither."""
+    ids = index.image_ids.tolist()
+    names = [Path(name) for name in index.names()]
+    found: dict[Any, int] = {}
+    for form in ([str(name) for name in names], [name.name for name in names], [name.stem for name in names]):
+        counts = Counter(form)
+        found |= {name: number for name, number in zip(form, ids) if counts[name] == 1 and name not in found}
+    return found | {number: number for number in ids}
+
+
 def _load_records(path: Path) -> list[dict[str, Any]]:
     try:
-        records = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        records = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
     except FileNotFoundError as error:
         raise DetrofitError(f"there are no predictions at {path}; check the path") from error
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DetrofitError(f"{path} cannot be read as JSON; give COCO results, as `detrofit val` writes") from error
     needed = {"image_id", "category_id", "bbox", "score"}
     if not isinstance(records, list) or not all(isinstance(each, dict) and needed <= set(each) for each in records):
