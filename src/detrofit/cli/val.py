@@ -28,7 +28,7 @@ def val(
     from functools import partial
 
     from detrofit.cli.console import table_console
-    from detrofit.evaluation.tables import print_by_size
+    from detrofit.evaluation.tables import errors_line, print_by_size
     from detrofit.tiling import parse_tiling
     from detrofit.training.score import score_file
 
@@ -38,7 +38,8 @@ def val(
     folder, evaluation = score(out=out, plugins=plugin)
     if evaluation is not None:
         evaluation.render(table_console())
-        print(f"tables, plots and predictions in {folder}")
+        print(errors_line(folder))
+        print(f"tables, plots and predictions in {folder}, the worst errors in {folder / 'errors.html'}")
     if tiling is not None:
         tiled_folder, tiled = score(out=out and out.with_name(f"{out.name}-tiled"), plugins=plugin, tiling=tiling)
         if evaluation is not None and tiled is not None:

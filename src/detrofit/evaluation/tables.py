@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -86,3 +88,10 @@ def print_by_size(evaluations: Mapping[str, Evaluation], console: Console) -> No
         cells = [_cells(row, (number,))[0] for number in numbers for row in rows]
         table.add_row(str(rows[0]["size"]), f"{rows[0]['objects']:.0f}", *cells)
     console.print(table)
+
+
+def errors_line(folder: Path) -> str:
+    """The AP50 that each kind of error costs, from the errors.json of a scored split, in one line."""
+    kinds = json.loads((folder / "errors.json").read_text("utf-8"))["kinds"]
+    parts = (f"{row['kind']} {row['ap_lost']:.3f} ({row['at_threshold']})" for row in kinds)
+    return f"AP50 lost by kind of error (how many at the threshold): {', '.join(parts)}"

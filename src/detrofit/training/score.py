@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,11 @@ from rich.progress import Progress
 from detrofit.data.index import DetectionIndex
 from detrofit.data.open import open_dataset
 from detrofit.errors import DetrofitError, nearest
+from detrofit.evaluation.error_impact import analyse_errors
+from detrofit.evaluation.error_page import save_error_page
 from detrofit.evaluation.evaluate import Evaluation, evaluate
 from detrofit.evaluation.picture_grid import save_picture_grid, spread_indices
+from detrofit.files import write_file
 from detrofit.tiling import Tiling
 from detrofit.training.devices import Devices
 from detrofit.training.run_folder import BEST
@@ -68,6 +72,9 @@ def score_file(
     evaluation = evaluate(index, predictions)
     evaluation.save(folder)
     predictions.write(folder / "predictions.json", index)
+    errors = analyse_errors(index, predictions, evaluation.operating_point.threshold)
+    write_file(folder / "errors.json", json.dumps(errors.to_dict(), indent=1) + "\n")
+    save_error_page(index, predictions, evaluation, errors, folder / "errors.html", f"{file.stem} on {split}")
     shown = spread_indices(index, SHOWN_PICTURES)
     save_picture_grid(index, predictions, shown, folder / "pictures.jpg", evaluation.operating_point.threshold)
     return folder, evaluation
