@@ -38,7 +38,7 @@ def reason_of(error: Exception) -> str:
 
 
 def _open(source: Video, content: Any) -> Any:
-    options = {"metadata_errors": "replace"}  # titles and the like may be in any encoding, and nobody reads them
+    options: Any = {"metadata_errors": "replace"}  # titles and the like may be in any encoding, and nobody reads them
     if content is not None:
         return av.open(content, **options)
     if source.kind == "camera":
