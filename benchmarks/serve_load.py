@@ -2,9 +2,9 @@
 
     python benchmarks/serve_load.py MODEL_FILE [--clients 8] [--seconds 60] [--picture FILE] [--out load.json]
 
-Starts `detrofit serve MODEL_FILE`, lets the clients run, and prints answers by status, throughput, latency (median, p90,
-p99, largest), and the server's memory at the end of each tenth of the time. It ends with code 1 where an answer was not
-200, or where memory grew by more than 10 % from the third tenth to the last. Memory is read from /proc.
+Starts `detrofit serve MODEL_FILE`, lets the clients run, and prints answers by status, throughput, latency (median,
+p90, p99, largest), and the server's memory at the end of each tenth of the time. It ends with code 1 where an answer
+was not 200, or where memory grew by more than 10 % from the third tenth to the last. Memory is read from /proc.
 """
 
 from __future__ import annotations
@@ -129,9 +129,8 @@ def main() -> int:
     arguments = parser.parse_args()
     picture = arguments.picture.read_bytes() if arguments.picture else drawn_picture()
     named = {"--threads": arguments.threads, "--batch": arguments.batch}
-    server, port = start_server(
-        arguments.model, [text for key, value in named.items() if value for text in (key, value)]
-    )
+    options = [text for key, value in named.items() if value for text in (key, value)]
+    server, port = start_server(arguments.model, options)
     try:
         result = measure(port, server.pid, picture, arguments.clients, arguments.seconds)
     finally:
