@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,17 +15,35 @@ def report(
         list[Path], typer.Argument(help="Folders of studies, or their results.json; several are joined.")
     ],
     out: Annotated[Path | None, typer.Option(help="Folder for the report; default: the study's own.")] = None,
+    latency: Annotated[
+        list[Path], typer.Option(help="A file of `detrofit bench` made on another device; repeatable.")
+    ] = [],  # noqa: B006 - typer needs a list
+    data: Annotated[
+        Path | None, typer.Option(help="Where the study's data is, for pictures; default: where it was.")
+    ] = None,
+    pictures: Annotated[bool, typer.Option(help="Embed the test pictures on which variants differ most.")] = True,
 ) -> None:
-    """Make the report of a study anew from its results alone, or one of several studies."""
-    from detrofit.comparison.report import read_results, write_reports
+    """Make the report of a study anew from its results alone, or one of several studies joined."""
+    from detrofit.comparison.report.differing_pictures import study_test_split
+    from detrofit.comparison.report.files import add_latencies, read_results, remembered_data, write_reports
+    from detrofit.comparison.report.join import join_studies
+    from detrofit.comparison.report.pictures import pictures_if_possible
     from detrofit.comparison.tables import print_verdicts
     from detrofit.errors import DetrofitError
+    from detrofit.pages.blocks import Block
 
-    studies = [read_results(folder) for folder in folders]
     if len(folders) > 1 and out is None:
         raise DetrofitError("a report of several studies needs a folder of its own: give --out")
-    target = out or (folders[0] if folders[0].is_dir() else folders[0].parent)
-    write_reports(studies, target)
-    for results in studies:
-        print_verdicts(results)
+    results = join_studies([read_results(folder) for folder in folders])
+    if latency:
+        results = add_latencies(results, latency)
+    places = [folder if folder.is_dir() else folder.parent for folder in folders]
+    known = data or next((found for place in places if (found := remembered_data(place))), None)
+    target = out or places[0]
+    shown: list[Block] = []
+    if known and pictures:
+        say = partial(print, file=sys.stderr)
+        shown = pictures_if_possible(results, partial(study_test_split, results, known), places, say)
+    write_reports(results, target, shown)
+    print_verdicts(results)
     print(f"report: {target / 'report.html'}")

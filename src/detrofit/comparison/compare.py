@@ -22,11 +22,13 @@ from detrofit.comparison.jobs import (
     write_record,
 )
 from detrofit.comparison.latencies import HERE, Measurement, measure_latencies, measurement_identity, read_bench
-from detrofit.comparison.report import write_reports
+from detrofit.comparison.report.files import remember_data, write_reports
+from detrofit.comparison.report.pictures import pictures_if_possible
 from detrofit.comparison.runner import Progress, run_jobs
 from detrofit.comparison.splits import StudyData, prepare_data
 from detrofit.comparison.statistics import Reach, reachable
 from detrofit.comparison.study import BASE, Study
+from detrofit.data.index import DetectionIndex
 from detrofit.data.open import open_dataset
 from detrofit.errors import DetrofitError
 from detrofit.evaluation.predictions import Predictions
@@ -47,6 +49,10 @@ class PlannedStudy:
     def names(self) -> list[str]:
         """Of all that is trained here, the base first."""
         return [each.name for each in self.study.variants]
+
+    def open_test(self) -> DetectionIndex:
+        """The split of the verdict."""
+        return open_dataset(self.data.path).split(self.data.test_split)
 
     @property
     def reach(self) -> Reach:
@@ -103,7 +109,9 @@ def run_study(
     )  # fmt: skip
     latency = study_latencies(planned, records, latency, say)
     results = results_of(records)
-    write_reports([results], planned.folder)
+    remember_data(planned.folder, planned.data.path)
+    pictures = pictures_if_possible(results, planned.open_test, [planned.folder], say)
+    write_reports(results, planned.folder, pictures)
     if not results["variants"][0]["done"]:
         first = results["variants"][0]["failed"][0]["error"]
         raise DetrofitError(f"no run of the base succeeded, so that nothing can be compared: {first}")

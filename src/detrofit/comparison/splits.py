@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -59,7 +60,7 @@ def prepare_data(source: Path, val_split: str, test_split: str, folder: Path) ->
         source = path
     indices = [dataset.split(name) for name in ("train", val_split, test_split)]
     notes += _absent_classes(indices[-1])
-    digest = hashlib.sha256("".join(index_digest(index) for index in indices).encode()).hexdigest()
+    digest = data_digest(indices)
     names, objects = tuple(dataset.class_names), count_objects(indices[-1])
     return StudyData(source.absolute(), val_split, test_split, digest, names, tuple(notes), objects)
 
@@ -72,6 +73,11 @@ def count_objects(index: DetectionIndex) -> dict[str, int]:
         counts[f"AP_{size}"] = int(((areas >= low) & (areas <= high)).sum())
     by_class = np.bincount(labels, minlength=len(index.class_names)).tolist()
     return counts | {f"AP/{name}": count for name, count in zip(index.class_names, by_class, strict=True)}
+
+
+def data_digest(splits: Sequence[DetectionIndex]) -> str:
+    """A digest of all splits that a study uses, in the order train, val, test."""
+    return hashlib.sha256("".join(index_digest(index) for index in splits).encode()).hexdigest()
 
 
 def index_digest(index: DetectionIndex) -> str:

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, Protocol
 
 from detrofit.pages.colours import Series
 
+BoxKind = Literal["truth", "found", "false", "missed"]
 Tone = Literal["", "good", "bad", "soft", "strong"]
 
 
@@ -120,7 +121,7 @@ class Box:
     """A box on a picture: xyxy in the picture's pixels. `found`, `false` and `missed` differ in colour and dash."""
 
     xyxy: tuple[float, float, float, float]
-    kind: Literal["truth", "found", "false", "missed"]
+    kind: BoxKind
     text: str
 
 

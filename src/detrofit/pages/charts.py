@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -78,6 +78,14 @@ class Chart:
     svg: str
     pdf: bytes
     numbers: Table | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Charts side by side in their narrow form, two in a row where there is room."""
+
+    template: ClassVar[str] = "pair.html"
+    charts: Sequence[Chart]
 
 
 @dataclass(frozen=True)
@@ -170,6 +178,8 @@ def _drawing(draw: Callable[[Sheet], None], width: float, height: float, narrow:
         figure.patch.set_gid("background")
         sheet = Sheet(figure, narrow)
         draw(sheet)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once for all files
         text, pdf = io.StringIO(), io.BytesIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "Detrofit"})
         marks = sheet.marks()

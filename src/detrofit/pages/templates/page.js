@@ -2,6 +2,7 @@
 (() => {
   const root = document.documentElement;
   const tip = document.getElementById("tip");
+  const owner = ".legend [data-series], tr[data-series]"; // what else stands for one variant
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
   // Tooltips: the browser's own, for which a mark's <title> is, would come late and twice.
@@ -22,13 +23,27 @@
   function hide() {
     tip.hidden = true;
     light(null);
-    all(".mark.at").forEach((mark) => mark.classList.remove("at"));
+    at(null);
   }
-  const under = (event) => event.target.closest?.(".mark, .box");
+  function under(event) { // of marks that lie on each other the one whose middle is nearest
+    if (!event.target.closest?.(".mark, .box")) return null;
+    const far = (mark) => {
+      const box = mark.getBoundingClientRect();
+      return Math.hypot(box.left + box.width / 2 - event.clientX, box.top + box.height / 2 - event.clientY);
+    };
+    const found = document.elementsFromPoint(event.clientX, event.clientY).map((each) => each.closest(".mark, .box"));
+    return [...new Set(found)].filter(Boolean).reduce((a, b) => (far(b) < far(a) ? b : a));
+  }
+  function at(mark) {
+    all(".mark.at").forEach((other) => other.classList.toggle("at", other === mark));
+    if (mark) mark.classList.add("at");
+  }
   document.addEventListener("pointermove", (event) => {
     const mark = under(event);
+    at(mark);
+    light((mark ?? event.target.closest?.(owner))?.dataset.series ?? null);
     if (mark) show(mark, event.clientX, event.clientY);
-    else if (!document.activeElement?.closest?.(".chart svg")) tip.hidden = true;
+    else tip.hidden = true;
   });
   document.addEventListener("pointerdown", (event) => {
     const mark = under(event);
@@ -36,36 +51,38 @@
     else hide();
   });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
-  document.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
+  for (const moved of ["wheel", "pointercancel"]) document.addEventListener(moved, hide, { passive: true });
 
   // The keyboard: a figure takes the focus once, the arrows walk over its marks.
   all(".chart svg").forEach((svg) => {
     svg.tabIndex = 0;
-    let at = -1;
+    let place = -1;
     svg.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
       const marks = all(".mark:not(.off)", svg);
       if (!step || !marks.length) return;
       event.preventDefault();
-      at = (at + step + marks.length) % marks.length;
-      hide();
-      marks[at].classList.add("at");
-      light(marks[at].dataset.series);
-      const place = marks[at].getBoundingClientRect();
-      show(marks[at], place.left + place.width / 2, place.top + place.height / 2);
+      place = (place + step + marks.length) % marks.length;
+      const mark = marks[place];
+      const box = mark.getBoundingClientRect();
+      at(mark);
+      light(mark.dataset.series ?? null);
+      show(mark, box.left + box.width / 2, box.top + box.height / 2);
     });
     svg.addEventListener("blur", hide);
   });
 
   // One variant at a time stands out, in all figures and tables; the legend also takes it out of the figures.
+  let lit = null;
   function light(number) {
+    if (number === lit) return;
+    lit = number;
     all(".chart [data-series], .legend [data-series]").forEach((each) => {
       each.classList.toggle("dim", number != null && each.dataset.series !== number);
     });
     all("tr[data-series]").forEach((row) => row.classList.toggle("lit", number != null && row.dataset.series === number));
   }
-  const owner = ".chart .mark[data-series], .legend [data-series], tr[data-series]";
-  document.addEventListener("pointerover", (event) => light(event.target.closest?.(owner)?.dataset.series ?? null));
+  root.addEventListener("pointerleave", hide);
   all(".legend button").forEach((button) => {
     button.addEventListener("focus", () => { if (button.matches(":focus-visible")) light(button.dataset.series); });
     button.addEventListener("blur", () => light(null));
@@ -115,5 +132,5 @@
   button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; label(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", label);
   label();
-  (matchMedia("(min-width: 64rem)").matches ? document.querySelector(".side") : document.querySelector("main")).append(button);
+  (matchMedia("(min-width: 64rem)").matches ? document.querySelector(".side") : document.querySelector("header")).append(button);
 })();

@@ -1,0 +1,116 @@
+"""The results as tables for other programs and for papers: CSV, and LaTeX with booktabs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from detrofit.comparison.report.content import Content, runtime_words
+from detrofit.pages.blocks import slug
+
+_ESCAPES = {character: f"\\{character}" for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", '"': r"\textquotedbl{}", "\n": " ", "−": "$-$",
+}  # fmt: skip
+_LATEX = str.maketrans(_ESCAPES)
+_METRICS = ("AP", "AP50", "AP75")
+_VERDICT_WORDS = {"same within the margin": "same"}
+_SPREAD = {"": "median", "_low": "low", "_high": "high", "_p90": "p90"}
+
+
+def table_csv(content: Content) -> str:
+    """A row a variant: AP, verdict, differences in every metric with 95 % intervals, costs, latencies."""
+    rows = [_csv_row(content, line) for line in content.lines]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _csv_row(content: Content, line: Mapping[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {"study": content.results["study"], "variant": line["name"], "kind": line["kind"]}
+    row |= {"runs": line["done"], "failed": len(line["failed"]), "AP": line["AP_mean"], "AP_sd": line["AP_sd"]}
+    row |= line["costs"]
+    comparison = next((each for each in content.comparisons if each["name"] == line["name"]), None)
+    if comparison:
+        verdict = comparison["verdict"]
+        low, high = verdict["interval"]
+        row |= {"verdict": verdict["word"], "corrected_low": low, "corrected_high": high, "p": verdict["p_value"]}
+        row |= {"sign_flip_p": verdict["sign_flip"], "further_seeds": verdict["further_seeds"]}
+        for metric, numbers in comparison["metrics"].items():
+            row |= {f"{metric}_difference": numbers["difference"]}
+            row |= {f"{metric}_low": numbers["interval"][0], f"{metric}_high": numbers["interval"][1]}
+    for (source, runtime), files in content.latencies().items():
+        if line["name"] in files:
+            name = f"latency_{slug(f'{source} {runtime}').replace('-', '_')}_ms"
+            total = files[line["name"]]["total"]
+            row |= {f"{name}{end}": total[key] for end, key in _SPREAD.items()}
+    return {key: "" if value is None else value for key, value in row.items()}
+
+
+def table_tex(content: Content) -> str:
+    """A booktabs table: AP, differences with 95 % intervals, parameters, operations, latencies, verdict."""
+    timed = list(content.latencies())
+    heads = [
+        "Variant", "AP", *(rf"$\Delta$AP{_lowered(metric)}" for metric in _METRICS), "Params (M)", "GFLOPs",
+        *(f"{runtime_words(*key).translate(_LATEX)} (ms)" for key in timed), "Verdict",
+    ]  # fmt: skip
+    rows = [_line_cells(content, line, timed) for line in content.lines]
+    settings = content.results["settings"]
+    lines = [
+        "% \\usepackage{booktabs}",
+        f"% Differences to the first row in AP points, with 95 % intervals over {len(settings['seeds'])} seeds and the",
+        f"% test pictures; verdicts after Holm's correction; margin {settings['margin']:g} AP.",
+        rf"\begin{{tabular}}{{l{'r' * (len(heads) - 2)}l}}",
+        r"\toprule",
+        rf"{' & '.join(heads)} \\",
+        r"\midrule",
+        *(rf"{' & '.join(cells)} \\" for cells in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line_cells(content: Content, line: Mapping[str, Any], timed: list[tuple[str, str]]) -> list[str]:
+    comparison = next((each for each in content.comparisons if each["name"] == line["name"]), None)
+    metrics = comparison["metrics"] if comparison else {}
+    costs = line["costs"]
+    latencies = [content.latencies()[key].get(line["name"]) for key in timed]
+    return [
+        escape(line["name"]),
+        "--" if line["AP_mean"] is None else _mean(line),
+        *(_difference(metrics.get(metric)) for metric in _METRICS),
+        f"{costs['parameters'] / 1e6:.2f}" if "parameters" in costs else "--",
+        f"{costs['gflops']:.2f}" if "gflops" in costs else "--",
+        *(f"{file['total']['median']:.2f}" if file else "--" for file in latencies),
+        _verdict(comparison["verdict"]["word"]) if comparison else "--",
+    ]
+
+
+def escape(text: str) -> str:
+    """A text that LaTeX sets as it stands."""
+    return text.translate(_LATEX)
+
+
+def _lowered(metric: str) -> str:
+    return f"$_{{{metric[2:]}}}$" if metric[2:] else ""
+
+
+def _mean(line: Mapping[str, Any]) -> str:
+    return f"{line['AP_mean']:.1f}" + ("" if line["AP_sd"] is None else rf" $\pm$ {line['AP_sd']:.1f}")
+
+
+def _difference(numbers: Mapping[str, Any] | None) -> str:
+    if numbers is None:
+        return "--"
+    low, high = numbers["interval"]
+    return f"${numbers['difference']:+.1f}$ $[{low:+.1f}, {high:+.1f}]$"
+
+
+def _verdict(word: str) -> str:
+    return _VERDICT_WORDS.get(word, word)

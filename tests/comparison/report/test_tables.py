@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import pytest
+
+from detrofit.comparison.report.content import Content
+from detrofit.comparison.report.tables import escape, table_csv, table_tex
+from tests.comparison.report_cases import BASE, EVIL, WHOLE, Drawn, drawn_study
+
+
+@pytest.fixture(scope="module")
+def whole() -> Content:
+    return Content(drawn_study(epochs=2))
+
+
+def test_csv_has_a_row_a_variant_with_everything_in_numbers(whole: Content) -> None:
+    rows = {row["variant"]: row for row in csv.DictReader(io.StringIO(table_csv(whole)))}
+    assert list(rows) == [each.name for each in WHOLE]
+    assert (
+        float(rows["extradw"]["AP_low"]) < float(rows["extradw"]["AP_difference"]) < float(rows["extradw"]["AP_high"])
+    )
+    assert rows["starnet"]["verdict"] == "worse" and rows["base"]["verdict"] == ""
+    assert float(rows["base"]["latency_study_openvino_ms"]) < float(rows["base"]["latency_study_openvino_ms_p90"])
+    assert rows["yolo11n"]["latency_study_torch_ms"] == "", "what was not measured stays empty"
+
+
+def test_tex_is_one_complete_tabular(whole: Content) -> None:
+    table = table_tex(whole)
+    head, *rows = [line for line in table.splitlines() if line.endswith(r"\\")]
+    columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", table)
+    assert columns and {line.count(" & ") + 1 for line in (head, *rows)} == {len(columns[1])}
+    assert [row.split(" & ")[0] for row in rows] == [each.name for each in WHOLE]
+    numbers = whole.comparisons[0]["metrics"]["AP"]
+    low, high = numbers["interval"]
+    assert f"${numbers['difference']:+.1f}$ $[{low:+.1f}, {high:+.1f}]$" in rows[1]
+    assert all(each in table for each in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"))
+
+
+def test_tex_sets_any_name_as_it_stands() -> None:
+    special = "&%$#_{}\\~^<>"
+    escaped = escape(special)
+    assert re.sub(r"\\(?:text\w+\{\}|[&%$#_{}])", "", escaped) == "", "nothing is left bare"
+    table = table_tex(Content(drawn_study((BASE, Drawn(EVIL)), seeds=2, epochs=1)))
+    assert len({line.count(" & ") for line in table.splitlines() if line.endswith(r"\\")}) == 1

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detrofit.comparison.analysis import analyse
+from detrofit.comparison.jobs import pack_resamples, unpack_resamples
+from tests.comparison.records import make_results
+
+SCORES = {"base": 0.40, "good_one": 0.44, "bad": 0.35, "yolo": 0.41}
+
+
+def test_verdicts_follow_from_the_runs_alone() -> None:
+    results = analyse(make_results(SCORES, seeds=8, kinds={"yolo": "external"}))
+    words = {each["name"]: each["verdict"]["word"] for each in results["comparisons"]}
+    assert (words["good_one"], words["bad"]) == ("better", "worse")
+    good = results["comparisons"][0]["metrics"]["AP"]
+    assert good["difference"] == pytest.approx(4.0, abs=0.3)
+    assert good["interval"][0] < good["difference"] < good["interval"][1]
+    assert len(good["per_seed"]) == 8
+
+
+def test_a_failed_run_takes_its_seed_out_of_the_comparison() -> None:
+    results = make_results({"base": 0.4, "other": 0.42}, seeds=4)
+    failed = next(run for run in results["runs"] if (run["variant"], run["seed"]) == ("other", 2))
+    failed |= {"status": "failed", "error": "the loss was not finite <here>"}
+    done = analyse(results)
+    assert done["comparisons"][0]["seeds"] == [0, 1, 3]
+    assert done["variants"][1]["failed"] == [{"seed": 2, "error": "the loss was not finite <here>"}]
+
+
+def test_resamples_are_kept_finer_than_they_are_uncertain() -> None:
+    values = np.array([0.0, 0.123456, 1.0, np.nan])
+    packed = pack_resamples({"AP": values})["AP"]
+    np.testing.assert_allclose(unpack_resamples(packed), values, atol=1e-5)
