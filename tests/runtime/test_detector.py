@@ -98,11 +98,17 @@ def test_a_bad_source_is_known_before_anything_runs(model: Path) -> None:
         detector.stream(DARK, every=-1)
 
 
-def test_the_runtime_imports_neither_torch_nor_another_room() -> None:
-    code = (
-        "import sys, detrofit.runtime.detector\n"
-        "rooms = 'parts model config data weights evaluation training deployment comparison cli'.split()\n"
-        "print([m for m in sys.modules if m == 'torch' or m.startswith(tuple('detrofit.' + r for r in rooms))])"
-    )
+def test_neither_the_runtime_nor_the_server_imports_torch_or_another_room() -> None:
+    code = """
+import importlib, pkgutil, sys
+for room in ("detrofit.runtime", "detrofit.server"):
+    for module in pkgutil.iter_modules(importlib.import_module(room).__path__, room + "."):
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            assert not error.name.startswith("detrofit"), error
+rooms = "parts model config data weights evaluation training distillation deployment comparison cli pages".split()
+print([name for name in sys.modules if name.startswith(("torch", *("detrofit." + room for room in rooms)))])
+"""
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -38,15 +38,16 @@ def reason_of(error: Exception) -> str:
 
 
 def _open(source: Video, content: Any) -> Any:
+    options: Any = {"metadata_errors": "replace"}  # titles and the like may be in any encoding, and nobody reads them
     if content is not None:
-        return av.open(content)
+        return av.open(content, **options)
     if source.kind == "camera":
         device, kind = _camera(source)
-        return av.open(device, format=kind, timeout=TIMEOUT)
+        return av.open(device, format=kind, timeout=TIMEOUT, **options)
     if source.kind == "address":
-        options = {"rtsp_flags": "prefer_tcp"} if source.target.lower().startswith("rtsp") else {}
-        return av.open(source.target, options=options, timeout=TIMEOUT)
-    return av.open(source.target)
+        transport = {"rtsp_flags": "prefer_tcp"} if source.target.lower().startswith("rtsp") else {}
+        return av.open(source.target, options=transport, timeout=TIMEOUT, **options)
+    return av.open(source.target, **options)
 
 
 def _camera(source: Video) -> tuple[str, str]:

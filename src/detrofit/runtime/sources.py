@@ -178,14 +178,26 @@ def _matching(pattern: str) -> list[Path]:
 
 
 def _inside(folder: Path) -> list[Path]:
-    found = sorted(each for each in folder.iterdir() if _is_readable(each))
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        raise DetrofitError(f"the folder '{folder}' cannot be read: {error.strerror}") from None
+    found = [each for each in inside if _is_readable(each)]
     if found:
         return found
-    if any(_is_readable(each) for each in folder.rglob("*")):
+    if any(_holds_pictures(each) for each in inside):
         raise DetrofitError(
             f"the pictures of '{folder}' lie in folders of it; give '{folder / '**' / '*'}' to find them"
         )
     raise DetrofitError(f"no pictures in the folder '{folder}'; known are {', '.join(sorted(PICTURE_SUFFIXES))}")
+
+
+def _holds_pictures(folder: Path) -> bool:
+    """Whether pictures lie in it; folders in it are not gone through, which might take for ever."""
+    try:
+        return folder.is_dir() and any(_is_readable(each) for each in folder.iterdir())
+    except OSError:
+        return False
 
 
 def _is_readable(path: Path) -> bool:
