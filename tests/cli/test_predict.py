@@ -56,7 +56,7 @@ def test_what_is_left_out_is_named_and_counted(model: str, tmp_path: Path, capsy
     Image.new("RGB", (50, 40), "white").save(folder / "a.png")
     (folder / "b.png").write_bytes(b"none")
     assert predict(model, tmp_path / "out", folder, "--save", "csv") == 0
-    assert "1 pictures, 1 objects, 1 left out; csv in" in capsys.readouterr().out
+    assert "1 picture, 1 object, 1 left out; csv in" in capsys.readouterr().out
 
 
 def test_many_sources_are_summed_up(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

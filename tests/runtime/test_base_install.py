@@ -49,7 +49,7 @@ def test_it_runs_a_file_without_the_training_stack(programs: Path, tmp_path: Pat
     Image.new("RGB", (80, 40), "white").save(tmp_path / "a picture.png")
     result = run(programs / "detrofit", "predict", "model.onnx", "a picture.png", folder=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "1 pictures, 1 objects" in result.stdout
+    assert "1 picture, 1 object" in result.stdout
     assert (tmp_path / "predictions" / "a picture.jpg").exists()
     listed = run(programs / "python", "-m", "pip", "list", folder=tmp_path).stdout.lower().split()
     assert "detrofit" in listed and not {"torch", "torchvision", "matplotlib", "scipy", "av", "fastapi"} & set(listed)

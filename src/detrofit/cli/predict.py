@@ -149,4 +149,8 @@ class Counts:
         """All of it in a line, with what went wrong on the way."""
         troubles = {"left out": results.skipped, "passed over": results.dropped, "reopened": results.reopened}
         told = "".join(f", {number} {what}" for what, number in troubles.items() if number)
-        return f"{self.sum.pictures} pictures, {self.sum.objects} objects{told}"
+        return f"{_counted(self.sum.pictures, 'picture')}, {_counted(self.sum.objects, 'object')}{told}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

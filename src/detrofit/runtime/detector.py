@@ -114,15 +114,15 @@ class Detector:
         """What is in decoded pictures, uint8 `[H, W, 3]` in RGB, run as one batch; `threshold` replaces the own one."""
         if not pictures:
             return []
+        lowest = self.threshold if threshold is None else threshold
         if self.tiling is not None:
-            return [self._in_tiles(picture, self.tiling) for picture in pictures]
+            return [self._in_tiles(picture, self.tiling, lowest) for picture in pictures]
         boxes, scores, labels = self.backend(to_batch(pictures, self.backend.input_size))
         sizes = (picture.shape[:2] for picture in pictures)
-        lowest = self.threshold if threshold is None else threshold
         return [self._detections(*each, lowest) for each in zip(boxes, scores, labels, sizes, strict=True)]
 
-    def _in_tiles(self, picture: np.ndarray, tiling: Tiling) -> Detections:
-        found = detect_in_tiles(self.backend, picture, tiling, self.threshold)
+    def _in_tiles(self, picture: np.ndarray, tiling: Tiling, lowest: float) -> Detections:
+        found = detect_in_tiles(self.backend, picture, tiling, lowest)
         height, width = picture.shape[:2]
         return Detections(found.boxes, found.scores, found.labels, self.class_names, (height, width))
 

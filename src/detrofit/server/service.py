@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from detrofit.errors import DetrofitError
 from detrofit.pictures import decode_picture
 from detrofit.runtime.detector import Detector
 from detrofit.runtime.preprocess import resize_picture
@@ -34,6 +35,8 @@ class Service:
     """
 
     def __init__(self, detector: Detector, limits: Limits) -> None:
+        if detector.tiling is not None:
+            raise DetrofitError("the server brings pictures to the size of the network, so it has no use for tiles")
         self.detector, self.limits = detector, limits
         self.in_work = 0
         self.metrics = Metrics(lambda: len(self._batcher), lambda: self.in_work)
