@@ -37,12 +37,13 @@ from detrofit.training.run_folder import LAST, METRICS
 from detrofit.weights.model_file import load_model
 
 RECORD = Path(__file__).with_name("short_trainings.json")
-TABLE = Path(__file__).parents[1] / "docs" / "short_trainings_table.md"
+TABLE = Path(__file__).parents[1] / "docs" / "tables" / "short_trainings.md"
 MODEL = "rtdetr-n"
 EPOCHS = 3
 SETTINGS: dict[str, Any] = {
     "model.num_denoising": 0,
     "model.num_queries": 50,
+    "weights": "none",
     "workers": 0,  # all work in this process, whose time is taken
     "train.epochs": EPOCHS,
     "train.lr": 5e-4,
@@ -55,7 +56,8 @@ SMALL_OBJECTS: dict[str, dict[str, Any]] = {
     "stock": {},
     "spd": {"retrofit": usual_swaps(MODEL)["spd"]},
     "nwd": {"retrofit": {"loss.box": "nwd"}},
-    "shape-nwd, paper": {"retrofit": {"loss.box": {"part": "shape-nwd", "form": "paper"}}},
+    # With the default scale, 0, this form is nwd.
+    "shape-nwd, paper": {"retrofit": {"loss.box": {"part": "shape-nwd", "form": "paper", "scale": 1.0}}},
     "shape-nwd, mix": {"retrofit": {"loss.box": {"part": "shape-nwd", "form": "mix"}}},
     "a stride-4 level": {"model.strides": [4, 8, 16, 32]},
 }

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -20,8 +19,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from memory import peak_mib
 
 import detrofit
+from detrofit.model.detector import RTDETR
 from detrofit.training.devices import Devices
 
 CLASSES = 80
@@ -42,10 +43,10 @@ def make_batch(batch: int, side: int) -> tuple[torch.Tensor, list[dict[str, torc
     return images, targets
 
 
-def our_step(model_name: str, images: torch.Tensor, targets: list[dict[str, torch.Tensor]]) -> Callable[[], None]:
-    """One update by our model and criterion, in the precision that training chooses here."""
+def our_step(built: RTDETR, images: torch.Tensor, targets: list[dict[str, torch.Tensor]]) -> Callable[[], None]:
+    """One update of a model by its criterion, in the precision that training chooses here."""
     devices = Devices("cpu")
-    model = devices.place(detrofit.build(model_name, num_classes=CLASSES)).train()
+    model = devices.place(built).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, foreach=True)
 
     def step() -> None:
@@ -94,7 +95,7 @@ def make_step(name: str, model: str, batch: int, side: int) -> Callable[[], None
     """The update of one side by name."""
     images, targets = make_batch(batch, side)
     if name == "detrofit":
-        return our_step(model, images, targets)
+        return our_step(detrofit.build(model, num_classes=CLASSES), images, targets)
     bf16 = name.endswith("bf16")
     return transformers_step(images, targets, lambda: torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext())
 
@@ -123,7 +124,7 @@ def main() -> None:
             with torch.profiler.profile() as profile:
                 step()
             print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=40, max_name_column_width=50))
-        print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+        print(json.dumps(peak_mib()))
         return
     steps = {name: make_step(name, arguments.model, arguments.batch, arguments.imgsz) for name in SIDES}
     times: dict[str, list[float]] = {name: [] for name in SIDES}

@@ -29,6 +29,13 @@ from detrofit.parts.trials import Place, usual_retrofit
 
 FOLDER = "parts"
 EXAMPLE_MODEL = "rtdetr-n"
+TABLE, FINDINGS = "docs/tables/catalogue.md", "docs/tables/catalogue_findings.md"
+COSTS = (
+    "Each part where it usually goes, with its default options, against the stock model; in `rtdetr-r50` the parts of "
+    "the backbone. In parentheses is the change against stock, where there is one. **Operations and latency need not "
+    "agree**; below the tables stands where they do not. Counts are those of training (80 classes), latencies those of "
+    "the merged and the exported model.",
+)
 _WIDENING = (BACKBONE_STEM, STAGE_BLOCK, STAGE_CONV, STAGE_DOWNSAMPLE, FUSION_BLOCK, ENCODER_DOWNSAMPLE)
 
 
@@ -59,6 +66,7 @@ def overview(parts: list[Part], more: Mapping[str, str]) -> str:
     for part in parts:
         lines.append(f"| [{part.name}]({part.name}.md) | {_slots(part.fits, '<br>')} | {_links(part.paper)} | "
                      f"{_prose(part.summary)} |")  # fmt: skip
+    lines += ["", "## What they cost", "", *COSTS, "", f'--8<-- "{TABLE}"', "", f'--8<-- "{FINDINGS}"']
     return "\n".join(lines) + "\n"
 
 
