@@ -5,12 +5,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from detrofit.cli.app import main
 from detrofit.data.demo import draw_demo_dataset
 from detrofit.deployment import export as export_module
+from detrofit.deployment import parity as parity_module
+from detrofit.deployment import precisions
+from detrofit.deployment.describe import describe
 from detrofit.deployment.export import export_file
+from detrofit.deployment.onnx import ExportOptions
 from detrofit.deployment.parity import CheckPictures, ParityLimits
 from detrofit.errors import DetrofitError
 from detrofit.runtime.detector import Detector
@@ -18,8 +23,16 @@ from tests.deployment.models import draw_pictures, write_model
 
 
 @pytest.fixture(autouse=True)
-def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_pictures_and_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precisions, "SECONDS", 0.0)
     monkeypatch.setattr(export_module, "drawn_pictures", lambda: CheckPictures("drawn", draw_pictures(2)))
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> tuple[Path, Path]:
+    """A data set of the demo's, and a model file for its classes."""
+    data = draw_demo_dataset(tmp_path / "data", pictures={"train": 2, "val": 2}, size=(64, 96))
+    return data, write_model(tmp_path, classes=("disc", "ring", "triangle", "square", "star"))
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
@@ -47,12 +60,66 @@ def test_a_file_past_the_limits_is_rejected(model_file: Path, tmp_path: Path) ->
     assert {each.name for each in tmp_path.iterdir()} == {"bad.onnx.rejected", "bad.onnx.rejected.parity.json"}
 
 
-def test_labelled_data_give_the_ap_of_both(tmp_path: Path) -> None:
-    data = draw_demo_dataset(tmp_path / "data", pictures={"train": 1, "val": 2}, size=(64, 96))
-    file = write_model(tmp_path, classes=("disc", "ring", "triangle", "square", "star"))
+def test_labelled_data_give_the_ap_of_both(labelled: tuple[Path, Path]) -> None:
+    data, file = labelled
     record = export_file(file, data=data).parity
     assert (record.source, record.pictures) == ("val", 2)
     assert record.ap_torch is not None and record.ap_file == pytest.approx(record.ap_torch, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+def test_int8_keeps_the_decoder_in_float_and_is_scored(name: str, labelled: tuple[Path, Path]) -> None:
+    data, file = labelled
+    exported = export_file(file, name, ExportOptions(precision="int8"), data=data)  # type: ignore[arg-type]
+    facts = describe(exported.file)
+    assert facts["precision"] == "int8" and exported.file.stem == "model.int8"
+    assert facts["quantisation"]["split"] == "train" and facts["quantisation"]["pictures"] == 2
+    assert exported.parity.ap_torch is not None and exported.parity.limits.matched_share is None
+    assert exported.speed is not None and exported.speed.of_float32["int8"].median > 0
+    if name == "onnx":
+        nodes = onnx.load(exported.file).graph.node
+        quantised = {node.input[0] for node in nodes if node.op_type == "DequantizeLinear"}
+        assert quantised and not [each for each in quantised if each.startswith("/model/decoder/layer")]
+    assert Detector(exported.file)(draw_pictures(1)[0]).class_names[0] == "disc"
+
+
+def test_int8_past_the_allowed_drop_is_rejected(
+    labelled: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, file = labelled
+    scores = iter([0.5, 0.494])
+    monkeypatch.setattr(parity_module, "_average_precision", lambda *_: next(scores))
+    out = file.with_name("a.onnx")
+    assert main(["export", str(file), "--int8", "--data", str(data), "--out", str(out)]) == 2
+    assert "AP is 49.40 instead of 50.00 points on val (it may drop by 0.5)" in capsys.readouterr().err
+    assert out.with_name("a.onnx.rejected").exists() and not out.exists()
+
+
+def test_int8_needs_data_and_is_not_half(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(model_file), "--int8"]) == 2
+    assert "give --data" in capsys.readouterr().err
+    assert main(["export", str(model_file), "--int8", "--half"]) == 2
+    assert "give --int8 or --half" in capsys.readouterr().err
+
+
+def test_half_onnx_computes_in_float16_outside_the_decoder(model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "half.onnx"
+    exported = export_file(model_file, "onnx", ExportOptions(precision="half"), out=out)
+    model = onnx.load(out)
+    weights = {each.name: each.data_type for each in model.graph.initializer if each.name.startswith("model.")}
+    for name, kind in weights.items():
+        expected = onnx.TensorProto.FLOAT if name.startswith("model.decoder") else onnx.TensorProto.FLOAT16
+        assert kind == expected, name
+    assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert exported.parity.largest_score_difference < 0.05 and describe(out)["precision"] == "half"
+
+
+def test_a_good_export_clears_away_an_earlier_rejected_one(model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "again.onnx"
+    with pytest.raises(DetrofitError):
+        export_file(model_file, out=out, limits=ParityLimits(box=-1.0))
+    export_file(model_file, out=out)
+    assert {each.name for each in tmp_path.iterdir()} == {"again.onnx", "again.onnx.parity.json"}
 
 
 def test_commands(onnx_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from detrofit.cli.app import main
-from detrofit.deployment.latency import measure, spread
+from detrofit.deployment.latency import measure
+from detrofit.deployment.turns import spread
 from detrofit.errors import DetrofitError
 
 

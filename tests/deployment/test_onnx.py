@@ -72,17 +72,21 @@ def test_onnx_runtime_agrees_with_torch_on_large_models(name: str, tmp_path: Pat
     "options",
     [
         ExportOptions((96, 64), batch=2, raw=True),
-        ExportOptions(sampler="gather"),
-        ExportOptions(sampler="gather", batch=None),
+        ExportOptions((64, 128), batch=None),
+        ExportOptions(sampler="gather", batch=None, opset=16),
+        ExportOptions(opset=18),
     ],
-    ids=["raw-batch", "gather", "gather-dynamic"],
+    ids=["raw-batch", "dynamic-wide", "gather-dynamic-16", "18"],
 )
 def test_options_change_the_form_but_not_the_answer(options: ExportOptions, tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     box, score = _largest_difference(draw_model("rtdetr-n"), file, options)
     assert box < 1e-3 * max(SIZE) and score < 1e-3
-    operators = {node.op_type for node in onnx.load(file).graph.node}
+    written = onnx.load(file)
+    operators = {node.op_type for node in written.graph.node}
     assert ("GridSample" in operators) == (options.sampler == "grid")
+    assert written.opset_import[0].version == options.opset
+    assert not operators & {"Sin", "Cos", "ConstantOfShape"}, "anchors and position embedding are baked in"
 
 
 def test_the_file_is_standard_and_describes_itself(tmp_path: Path) -> None:
@@ -98,6 +102,8 @@ def test_the_file_is_standard_and_describes_itself(tmp_path: Path) -> None:
 
 
 def test_nothing_stays_of_a_failed_export(tmp_path: Path) -> None:
+    with pytest.raises(DetrofitError, match="opset 21 is not proven; give one of 16, 17, 18"):
+        write_onnx(tmp_path / "model.onnx", draw_model("rtdetr-n"), model_info("rtdetr-n"), ExportOptions(opset=21))
     with pytest.raises(DetrofitError, match="multiple of 32"):
         write_onnx(tmp_path / "model.onnx", draw_model("rtdetr-n"), model_info("rtdetr-n"), ExportOptions((50, 64)))
     assert not list(tmp_path.iterdir())

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from detrofit.cli.options import Plugins, parse_image_size
 
+if TYPE_CHECKING:
+    from detrofit.deployment.export import Exported
+    from detrofit.deployment.parity import ParityLimits
+    from detrofit.runtime.exported import Precision
+
 
 def export(
     file: Annotated[Path, typer.Argument(help="A model file, or a run folder (its best.safetensors).")],
     format_: Annotated[Literal["onnx", "openvino"], typer.Option("--format", help="What to write.")] = "onnx",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Data: the file is run and scored on its val split, INT8 calibrated on its train split."),
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Backbone and encoder in 8 bits; needs --data.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="16 bits, computed where the device can.")] = False,
     imgsz: Annotated[
         str | None, typer.Option(help="Input size: one number, or HEIGHT,WIDTH; default: the trained one.")
     ] = None,
@@ -21,27 +32,42 @@ def export(
     sampler: Annotated[
         Literal["grid", "gather"], typer.Option(help="gather: for runtimes whose GridSample is wrong or missing.")
     ] = "grid",
-    data: Annotated[
-        Path | None, typer.Option(help="Data whose val split the file is run on and scored; default: drawn pictures.")
+    opset: Annotated[int | None, typer.Option(help="ONNX opset: 16, 17 or 18; default: 17.")] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(min=0, help="AP points that may be lost; default: 0.1, half 0.3, INT8 0.5."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; default: beside the model file.")] = None,
     plugin: Plugins = [],  # noqa: B006 - typer needs a list
 ) -> None:
     """Export a trained model to ONNX or OpenVINO, checked against the model on pictures."""
     from detrofit.deployment.export import export_file
-    from detrofit.deployment.onnx import ExportOptions
+    from detrofit.deployment.onnx import OPSET, ExportOptions
 
+    precision = _precision(int8, half)
     size = parse_image_size(imgsz) if imgsz else None
-    options = ExportOptions(size, _parse_batch(batch), raw, sampler)
-    exported = export_file(file, format_, options, out=out, data=data, plugins=plugin)
-    parity = exported.parity
-    print(
-        f"{exported.file}: {parity.matched_share:.1%} of {parity.compared} detections in {parity.pictures} pictures "
-        f"match; largest differences {parity.largest_box_difference:.2g} pixels and "
-        f"{parity.largest_score_difference:.2g} in score"
-    )
-    if parity.ap_torch is not None and parity.ap_file is not None:
-        print(f"AP on {parity.source}: {parity.ap_file:.4f} (the model: {parity.ap_torch:.4f})")
+    options = ExportOptions(size, _parse_batch(batch), raw, sampler, opset or OPSET, precision)
+    limits = _limits(precision, max_drop)
+    _print(export_file(file, format_, options, out=out, data=data, plugins=plugin, limits=limits))
+
+
+def _precision(int8: bool, half: bool) -> Precision:
+    from detrofit.errors import DetrofitError
+
+    if int8 and half:
+        raise DetrofitError(
+            "give --int8 or --half: what an INT8 file has in float runs in half precision where the processor can"
+        )
+    return "int8" if int8 else "half" if half else "float32"
+
+
+def _limits(precision: Precision, max_drop: float | None) -> ParityLimits:
+    from dataclasses import replace
+
+    from detrofit.deployment.export import LIMITS
+
+    limits = LIMITS[precision]
+    return limits if max_drop is None else replace(limits, ap_drop=max_drop / 100)
 
 
 def _parse_batch(text: str) -> int | None:
@@ -53,3 +79,16 @@ def _parse_batch(text: str) -> int | None:
     if not text.isdigit() or int(text) < 1:
         raise DetrofitError(f"--batch takes a number from 1 on or 'dynamic', not '{text}'")
     return int(text)
+
+
+def _print(exported: Exported) -> None:
+    parity = exported.parity
+    print(
+        f"{exported.file}: {parity.matched_share:.1%} of {parity.compared} detections in {parity.pictures} pictures "
+        f"match within {parity.limits.box:g} pixels and {parity.limits.score:g} in score; largest differences "
+        f"{parity.largest_box_difference:.2g} pixels and {parity.largest_score_difference:.2g} in score"
+    )
+    if parity.ap_torch is not None and parity.ap_file is not None:
+        print(f"AP on {parity.source}: {100 * parity.ap_file:.2f} points (the model: {100 * parity.ap_torch:.2f})")
+    if exported.speed is not None:
+        print(*exported.speed.in_words(), sep="\n")

@@ -54,7 +54,7 @@ def measure_latencies(
         trained: name to model file; for a variant without one (it was trained elsewhere) random weights are timed, and
             not compared with what they were exported from.
     """
-    from detrofit.deployment.latency import WARM_UP
+    from detrofit.deployment.turns import WARM_UP
 
     models = {each.name: _model_file(each, trained, class_names, folder) for each in variants}
     entries: list[dict[str, Any]] = []
@@ -160,11 +160,11 @@ def _model_file(variant: Variant, trained: Mapping[str, Path], class_names: Sequ
 def _exported(model: Path, variant: Variant, runtime: str, trained: bool) -> Path:
     if runtime == "torch":
         return model
-    from detrofit.deployment.export import PARITY_LIMITS, Format, export_file
+    from detrofit.deployment.export import Format, export_file
     from detrofit.deployment.parity import ParityLimits
 
     format_: Format = "openvino" if runtime == "openvino" else "onnx"
-    limits = PARITY_LIMITS if trained else ParityLimits(matched_share=0.0)
+    limits = None if trained else ParityLimits(matched_share=None)
     return export_file(model, format_, plugins=variant.experiment.plugins, limits=limits).file
 
 

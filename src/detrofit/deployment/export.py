@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from detrofit.data.open import open_dataset
+from detrofit.data.index import DetectionIndex
+from detrofit.data.open import Dataset, open_dataset
+from detrofit.deployment.calibration import Calibration, calibration_of
 from detrofit.deployment.onnx import ExportOptions, write_onnx
 from detrofit.deployment.parity import (
     CheckPictures,
@@ -20,9 +24,11 @@ from detrofit.deployment.parity import (
     drawn_pictures,
     split_pictures,
 )
+from detrofit.deployment.precisions import Precisions, time_precisions
 from detrofit.errors import DetrofitError
 from detrofit.files import write_file
 from detrofit.runtime.backends import open_backend
+from detrofit.runtime.exported import Precision
 from detrofit.training.run_folder import BEST
 from detrofit.training.score import check_classes
 from detrofit.weights.model_file import load_model, read_info
@@ -30,15 +36,22 @@ from detrofit.weights.torch_backend import TorchBackend
 
 Format = Literal["onnx", "openvino"]
 SUFFIXES: dict[str, str] = {"onnx": ".onnx", "openvino": ".xml"}
-PARITY_LIMITS = ParityLimits()
+LIMITS: dict[Precision, ParityLimits] = {
+    "float32": ParityLimits(),
+    # Rounding moves single boxes and exchanges queries of nearly equal scores, so that their share says little.
+    "half": ParityLimits(box=4.0, score=0.05, matched_share=0.8, ap_drop=0.003),
+    "int8": ParityLimits(box=4.0, score=0.05, matched_share=None, ap_drop=0.005),
+}
 
 
 @dataclass(frozen=True)
 class Exported:
-    """An exported file that agrees with its model, and the record that says so (also beside it as JSON)."""
+    """An exported file that agrees with its model, and the record that says so (also beside it as JSON); `speed` tells
+    what a smaller precision brings here."""
 
     file: Path
     parity: ParityRecord
+    speed: Precisions | None
 
 
 def export_file(
@@ -49,54 +62,138 @@ def export_file(
     out: Path | None = None,
     data: Path | None = None,
     plugins: Iterable[Path] = (),
-    limits: ParityLimits = PARITY_LIMITS,
+    limits: ParityLimits | None = None,
 ) -> Exported:
     """Export a model file (or a run folder's best one), and check the result on pictures.
 
     Args:
         out: the file to write, by default beside the model's; parity is recorded in `out` with `.parity.json` after.
-        data: a data set whose validation split is run and scored; by default drawn pictures are run.
-        limits: how far the exported file may differ.
+        data: a data set whose validation split is run and scored, and on whose training split INT8 is calibrated; by
+            default drawn pictures are run.
+        limits: how far the exported file may differ; by default `LIMITS` of its precision.
 
     Raises DetrofitError for anything that cannot be exported, and where the result is past the limits: it is then
     kept with `.rejected` after its name.
     """
-    file = file / BEST if file.is_dir() else file
-    target = out or file.with_suffix(SUFFIXES[format_])
+    file, options, plugins = file / BEST if file.is_dir() else file, options or ExportOptions(), list(plugins)
+    target = out or _default_target(file, format_, options.precision)
     if target.suffix.lower() != SUFFIXES[format_]:
         raise DetrofitError(f"an {format_} file ends in {SUFFIXES[format_]}, not as in '{target}'")
-    plugins = list(plugins)
-    pictures = _check_pictures(file, data)
+    dataset = open_dataset(data) if data else None
+    pictures, calibration = _check_pictures(file, dataset), _calibration(file, dataset, options)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-        written = _write(Path(folder) / target.name, file, format_, options or ExportOptions(), plugins)
-        record = compare(TorchBackend(file, "cpu", plugins), open_backend(written[-1], "cpu"), pictures, limits)
-        failure = record.failure()
+        written = write_exported(Path(folder) / target.name, file, format_, options, calibration, plugins)
+        limits = limits or LIMITS[options.precision]
+        parity = compare(TorchBackend(file, "cpu", plugins), open_backend(written.file, "cpu"), pictures, limits)
+        speed = time_precisions(written.float_file, written.file, written.half_name) if written.float_file else None
+        content = {**_provenance(file, written.file), **parity.to_dict(), "speed": speed and speed.to_dict()}
+        failure = parity.failure()
         ending = ".rejected" if failure else ""
-        for each in written:  # what names the others comes last
+        for each in written.files:  # what names the others comes last
             os.replace(each, target.with_name(each.name + ending))
-    rejected = target.with_name(target.name + ending)
-    write_file(rejected.with_name(f"{rejected.name}.parity.json"), json.dumps(record.to_dict(), indent=1) + "\n")
+    kept = target.with_name(target.name + ending)
+    write_file(_record_of(kept), json.dumps(content, indent=1) + "\n")
     if failure:
-        raise DetrofitError(f"the exported file disagrees with its model: {failure}; it is kept as {rejected}")
-    return Exported(target, record)
+        raise DetrofitError(f"the exported file disagrees with its model: {failure}; it is kept as {kept}")
+    _forget_rejected(target, written.files)
+    return Exported(target, parity, speed)
 
 
-def _check_pictures(file: Path, data: Path | None) -> CheckPictures:
-    if data is None:
-        return drawn_pictures()
-    index = open_dataset(data).split("val")
-    check_classes(read_info(file), index, file)
-    return split_pictures(index)
+@dataclass(frozen=True)
+class Written:
+    """What was written: the files of the format, the one to open last; the float32 one that a smaller one was made
+    from; and the half precision that the runtime can use with the latter on this machine."""
+
+    files: list[Path]
+    float_file: Path | None = None
+    half_name: str | None = None
+
+    @property
+    def file(self) -> Path:
+        return self.files[-1]
 
 
-def _write(target: Path, file: Path, format_: Format, options: ExportOptions, plugins: list[Path]) -> list[Path]:
-    """Write what the format needs beside each other; the file to open is the last."""
-    onnx_file = target.with_suffix(".onnx")
-    write_onnx(onnx_file, load_model(file, plugins=plugins), read_info(file), options)
-    if format_ == "onnx":
-        return [onnx_file]
+def write_exported(
+    target: Path,
+    file: Path,
+    format_: Format,
+    options: ExportOptions,
+    calibration: Calibration | None = None,
+    plugins: Iterable[Path] = (),
+) -> Written:
+    """Write a model file in a format, unchecked, into a folder that nobody reads yet."""
+    base = target.with_suffix(".float32.onnx")
+    write_onnx(base, load_model(file, plugins=plugins), read_info(file), options)
+    if format_ == "openvino":
+        return _write_openvino(target, base, options.precision, calibration)
+    if options.precision == "float32":
+        return Written([base.rename(target)])
+    if calibration is None:
+        from detrofit.deployment.half import halve_onnx
+
+        halve_onnx(target, base)
+    else:
+        from detrofit.deployment.quantise import quantise_onnx
+
+        quantise_onnx(target, base, calibration)
+    return Written([target], base)
+
+
+def _write_openvino(target: Path, base: Path, precision: Precision, calibration: Calibration | None) -> Written:
     from detrofit.deployment.openvino import write_openvino  # an extra of its own
+    from detrofit.runtime.openvino_backend import half_precision
 
-    write_openvino(target, onnx_file)
-    return [target.with_suffix(".bin"), target]
+    write_openvino(target, base, precision, calibration)
+    files = [target.with_suffix(".bin"), target]
+    if precision == "float32":
+        return Written(files)
+    float_file = target.with_suffix(".float32.xml")
+    write_openvino(float_file, base)
+    return Written(files, float_file, half_precision())
+
+
+def _default_target(file: Path, format_: Format, precision: Precision) -> Path:
+    """Beside the model file, e.g. best.onnx or best.int8.onnx."""
+    return file.with_suffix(("" if precision == "float32" else f".{precision}") + SUFFIXES[format_])
+
+
+def _check_pictures(file: Path, dataset: Dataset | None) -> CheckPictures:
+    return drawn_pictures() if dataset is None else split_pictures(_split(file, dataset, "val"))
+
+
+def _calibration(file: Path, dataset: Dataset | None, options: ExportOptions) -> Calibration | None:
+    if options.precision != "int8":
+        return None
+    if dataset is None:
+        raise DetrofitError("INT8 is calibrated on training pictures and scored on validation ones: give --data")
+    return calibration_of(_split(file, dataset, "train"), options.size or read_info(file).input_size, options.batch)
+
+
+def _split(file: Path, dataset: Dataset, name: str) -> DetectionIndex:
+    index = dataset.split(name)
+    check_classes(read_info(file), index, file)
+    return index
+
+
+def _provenance(source: Path, file: Path) -> dict[str, Any]:
+    """Which file the record is of, and what that says about itself."""
+    from detrofit.deployment.describe import describe
+
+    return {
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "model": {"file": source.name, "sha256": hashlib.sha256(source.read_bytes()).hexdigest()},
+        "description": {**describe(file), "file": file.name},
+    }
+
+
+def _record_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.parity.json")
+
+
+def _forget_rejected(target: Path, written: list[Path]) -> None:
+    """Remove what an earlier export to the same place left, which is out of date now."""
+    rejected = [target.with_name(f"{each.name}.rejected") for each in written]
+    for each in (*rejected, _record_of(rejected[-1])):
+        with suppress(OSError):
+            each.unlink()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from detrofit.model.decoder import Decoder
 from detrofit.model.deformable_attention import DeformableAttention, Shapes, surrounding_cells
 from detrofit.model.detector import RTDETR
 from detrofit.model.fuse import fuse
@@ -31,7 +29,6 @@ class ExportedGraph(nn.Module):
         super().__init__()
         self.model = fuse(model)
         self.raw, self.max_detections = raw, model.frame.max_detections
-        self.model.decoder.__class__ = _FixedSizeDecoder
         if sampler == "gather":
             _read_by_gather(self.model)
         self.register_buffer("size", torch.tensor([size], dtype=torch.float32))
@@ -46,14 +43,6 @@ class ExportedGraph(nn.Module):
             return tuple(prediction)
         found = postprocess(prediction, self.size, self.max_detections)
         return found.boxes, found.scores, found.labels
-
-
-class _FixedSizeDecoder(Decoder):
-    """The decoder for maps of one size: tracing takes sizes for tensors, of which nothing could be made beforehand."""
-
-    def tokens(self, features: Sequence[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
-        memory, shapes = super().tokens(features)
-        return memory, [(int(height), int(width)) for height, width in shapes]
 
 
 class _GatheringAttention(DeformableAttention):

@@ -4,36 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import os
 import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from detrofit.deployment.turns import FEWEST, Spread, spread, take_turns
 from detrofit.errors import DetrofitError
 from detrofit.pictures import PictureSource
 from detrofit.runtime.backends import Backend
 from detrofit.runtime.detector import Detector
 from detrofit.version import __version__
 
-WARM_UP = 3
-_Z95 = 1.96
 STEPS = ("pre", "model", "post", "total")
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Milliseconds: the median with its 95 % interval (from order statistics), and the 90th percentile."""
-
-    median: float
-    low: float
-    high: float
-    p90: float
 
 
 @dataclass(frozen=True)
@@ -87,27 +76,13 @@ def measure(files: Sequence[Path], picture: PictureSource, rounds: int = 50, *, 
 
     Raises DetrofitError for files that cannot be run, or fewer than six rounds, which give no interval.
     """
-    if rounds < 6:
-        raise DetrofitError(f"{rounds} rounds give no interval; give 6 or more")
+    if rounds < FEWEST:
+        raise DetrofitError(f"{rounds} rounds give no interval; give {FEWEST} or more")
     timers = [_Timer(file, picture, device) for file in files]
-    for _ in range(WARM_UP):
-        for timer in timers:
-            timer.run(picture)
-    samples = np.array([[timer.run(picture) for timer in timers] for _ in range(rounds)])  # [rounds, files, steps]
+    samples = take_turns([partial(timer.run, picture) for timer in timers], rounds)
     first = samples[:, 0, -1]
     latencies = [_latency(timer, samples[:, place], first) for place, timer in enumerate(timers)]
     return Benchmark(rounds, describe_machine(), latencies)
-
-
-def spread(samples: np.ndarray) -> Spread:
-    """The median of at least six numbers, its interval and the 90th percentile."""
-    ordered = np.sort(samples)
-    count = len(ordered)
-    margin = _Z95 * math.sqrt(count) / 2
-    low, high = max(math.floor(count / 2 - margin), 0), min(math.ceil(count / 2 + margin), count - 1)
-    return Spread(
-        float(np.median(ordered)), float(ordered[low]), float(ordered[high]), float(np.quantile(ordered, 0.9))
-    )
 
 
 def describe_machine() -> dict[str, Any]:

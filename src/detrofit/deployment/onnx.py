@@ -15,15 +15,18 @@ import torch
 from detrofit.deployment.graph import ExportedGraph, Sampler
 from detrofit.errors import DetrofitError
 from detrofit.files import atomic_write
+from detrofit.model.costs import count_flops, count_parameters
 from detrofit.model.detector import RTDETR
-from detrofit.runtime.exported import KEY, ExportDescription
+from detrofit.model.fuse import fuse
+from detrofit.runtime.exported import KEY, ExportDescription, Precision
 from detrofit.version import __version__
 from detrofit.weights.model_file import ModelInfo
 
 # Pinned together. The exporter that traces takes a second where the one built on torch.export takes ten or more, is
-# the same in every torch that this package runs with, and writes this opset itself, without a converter after it. 17 is
-# the first opset with LayerNormalization; its GridSample is the one that runtimes get right (TensorRT: not that of 20).
-OPSET = 17
+# the same in every torch that this package runs with, and writes these opsets itself, without a converter after it. 16
+# is the first opset with GridSample, 17 the first with LayerNormalization; TensorRT was seen to get GridSample right up
+# to 18 and wrong from 20 on.
+OPSET, OPSETS = 17, (16, 17, 18)
 EXPORTER = "torch.onnx tracing"
 _ERRORS_ONLY, _SILENT = 3, 4
 
@@ -37,31 +40,41 @@ class ExportOptions:
         batch: pictures at a time; None for any number.
         raw: logits and boxes of all queries instead of detections.
         sampler: grid reads between cells with GridSample; gather does without that operator.
+        opset: of ONNX, one of `OPSETS`.
+        precision: of backbone and encoder; the graph is written in float32 and then made smaller.
     """
 
     size: tuple[int, int] | None = None
     batch: int | None = 1
     raw: bool = False
     sampler: Sampler = "grid"
+    opset: int = OPSET
+    precision: Precision = "float32"
+
+    def check(self, size: tuple[int, int], multiple: int) -> None:
+        """DetrofitError for what no model of that size multiple can be exported with."""
+        if any(side < multiple or side % multiple for side in size):
+            raise DetrofitError(f"the input size {size[0]},{size[1]} is no multiple of {multiple}")
+        if self.batch is not None and self.batch < 1:
+            raise DetrofitError(f"batch is {self.batch}; give 1 or more, or dynamic")
+        if self.opset not in OPSETS:
+            raise DetrofitError(f"opset {self.opset} is not proven; give one of {', '.join(map(str, OPSETS))}")
 
 
 def write_onnx(target: Path, model: RTDETR, info: ModelInfo, options: ExportOptions) -> ExportDescription:
-    """Export a model (unfused, on the CPU, in eval mode) to `target`, whole or not at all.
+    """Export a model (unfused, on the CPU, in eval mode) to `target` in float32, whole or not at all.
 
     The file has standard operators only and carries the description that is returned. Raises DetrofitError for a size
     that the model does not take or a graph that cannot be standard.
     """
     size = options.size or info.input_size
-    if any(side < model.size_multiple or side % model.size_multiple for side in size):
-        raise DetrofitError(f"the input size {size[0]},{size[1]} is no multiple of {model.size_multiple}")
-    if options.batch is not None and options.batch < 1:
-        raise DetrofitError(f"batch is {options.batch}; give 1 or more, or dynamic")
+    options.check(size, model.size_multiple)
     graph = ExportedGraph(model, size, raw=options.raw, sampler=options.sampler).eval()
     description = describe_export(model, info, size, options)
     with atomic_write(target) as temporary:
-        _trace(temporary, graph, size, options.batch)
+        _trace(temporary, graph, size, options)
         _fold_constants(temporary)
-        _finish(temporary, description)
+        finish_onnx(temporary, description)
         if options.batch is None:
             _check_any_batch(temporary, size)
     return description
@@ -69,6 +82,7 @@ def write_onnx(target: Path, model: RTDETR, info: ModelInfo, options: ExportOpti
 
 def describe_export(model: RTDETR, info: ModelInfo, size: tuple[int, int], options: ExportOptions) -> ExportDescription:
     """What the exported file will say about itself."""
+    deployed = fuse(model).to("meta")
     return ExportDescription(
         detrofit=__version__,
         name=info.name,
@@ -82,26 +96,28 @@ def describe_export(model: RTDETR, info: ModelInfo, size: tuple[int, int], optio
         batch=options.batch,
         outputs="raw" if options.raw else "detections",
         sampler=options.sampler,
-        exporter={"name": EXPORTER, "torch": torch.__version__, "opset": OPSET},
+        parameters=count_parameters(deployed),
+        flops=count_flops(deployed, size),
+        exporter={"name": EXPORTER, "torch": torch.__version__, "opset": options.opset},
         parts={address: str(choice["part"]) for address, choice in model.slots.items()},
     )
 
 
 @torch.no_grad()
-def _trace(file: Path, graph: ExportedGraph, size: tuple[int, int], batch: int | None) -> None:
-    dynamic = {name: {0: "batch"} for name in ("images", *graph.output_names)} if batch is None else None
+def _trace(file: Path, graph: ExportedGraph, size: tuple[int, int], options: ExportOptions) -> None:
+    any_batch = {name: {0: "batch"} for name in ("images", *graph.output_names)}
     with warnings.catch_warnings():
         # That this exporter is the older one, and that sizes become constants, is what is wanted here.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             graph,
-            (torch.zeros(batch or 2, 3, *size),),
+            (torch.zeros(options.batch or 2, 3, *size),),
             file,
             dynamo=False,
-            opset_version=OPSET,
+            opset_version=options.opset,
             input_names=["images"],
             output_names=graph.output_names,
-            dynamic_axes=dynamic,
+            dynamic_axes=any_batch if options.batch is None else None,
         )
 
 
@@ -115,7 +131,8 @@ def _fold_constants(file: Path) -> None:
     onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
 
 
-def _finish(file: Path, description: ExportDescription) -> None:
+def finish_onnx(file: Path, description: ExportDescription) -> None:
+    """Check the graph in `file`, and put the description into it; DetrofitError where it is not standard."""
     model = onnx.load(file)
     foreign = {node.domain for node in model.graph.node if node.domain not in ("", "ai.onnx")}
     if foreign:
@@ -138,7 +155,7 @@ def _check_any_batch(file: Path, size: tuple[int, int]) -> None:
         except Exception:  # ONNX Runtime's errors have no common base of their own
             outputs = [np.empty(0)]
         if any(len(each) != batch for each in outputs):
-            raise DetrofitError("this model's graph keeps one batch size; give --batch N, or try --sampler gather")
+            raise DetrofitError("this model's graph keeps one batch size; give --batch N")
 
 
 def _keep_standard_opset(model: Any) -> None:

@@ -6,17 +6,30 @@ from pathlib import Path
 
 import openvino
 
-from detrofit.runtime.exported import KEY
+from detrofit.deployment.calibration import Calibration
+from detrofit.deployment.quantise import quantise_openvino
+from detrofit.runtime.exported import KEY, ExportDescription, Precision
 from detrofit.runtime.onnx_backend import read_description
 
 
-def write_openvino(target: Path, onnx_file: Path) -> None:
-    """Convert `onnx_file` to `target` (.xml, its weights beside it as .bin), float32, with the same description.
+def write_openvino(
+    target: Path, onnx_file: Path, precision: Precision = "float32", calibration: Calibration | None = None
+) -> ExportDescription:
+    """Convert a float32 `onnx_file` to `target` (.xml, its weights beside it as .bin) with the same description.
+
+    Args:
+        precision: half stores the weights in 16 bits and has the file run in the device's half precision; int8 is
+            quantised on `calibration`.
 
     The two files are written in place: the caller gives a folder that nobody reads yet.
     """
     description = read_description(onnx_file)
     exporter = {**description.exporter, "openvino": openvino.__version__}
+    changes = {"exporter": exporter, "precision": precision}
     model = openvino.convert_model(onnx_file)
-    model.set_rt_info(description.model_copy(update={"exporter": exporter}).model_dump_json(), [KEY, "description"])
-    openvino.save_model(model, target, compress_to_fp16=False)
+    if calibration is not None:
+        model, changes["quantisation"] = quantise_openvino(model, calibration)
+    description = description.model_copy(update=changes)
+    model.set_rt_info(description.model_dump_json(), [KEY, "description"])
+    openvino.save_model(model, target, compress_to_fp16=precision == "half")
+    return description

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 from scipy.optimize import linear_sum_assignment
 
 from detrofit.data.demo_scenes import draw_scene
@@ -32,14 +34,14 @@ class ParityLimits:
     Attributes:
         box: pixels of the input that a corner may be off, for boxes to match.
         score: that a score may be off, for boxes to match.
-        matched_share: least share of the compared detections that match.
-        ap: that AP may be lower or higher, 0..1.
+        matched_share: least share of the compared detections that match; None where only AP decides.
+        ap_drop: that AP may be lower, 0..1.
     """
 
     box: float = 1.0
     score: float = 0.01
-    matched_share: float = 0.99
-    ap: float = 0.001
+    matched_share: float | None = 0.99
+    ap_drop: float = 0.001
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,16 @@ class ParityRecord:
     def failure(self) -> str | None:
         """What is past the limits, in words; None if nothing is."""
         limits = self.limits
-        if self.matched_share < limits.matched_share:
+        if limits.matched_share is not None and self.matched_share < limits.matched_share:
             return (
                 f"{self.matched_share:.1%} of the detections match (limit {limits.matched_share:.1%}); the largest "
                 f"differences are {self.largest_box_difference:.3g} pixels and {self.largest_score_difference:.3g}"
             )
-        if self.ap_torch is not None and self.ap_file is not None and abs(self.ap_torch - self.ap_file) > limits.ap:
-            return f"AP is {self.ap_file:.4f} instead of {self.ap_torch:.4f} (limit {limits.ap})"
+        if self.ap_torch is not None and self.ap_file is not None and self.ap_torch - self.ap_file > limits.ap_drop:
+            return (
+                f"AP is {100 * self.ap_file:.2f} instead of {100 * self.ap_torch:.2f} points on {self.source} "
+                f"(it may drop by {100 * limits.ap_drop:g})"
+            )
         return None
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,7 +111,8 @@ def compare(reference: Backend, other: Backend, checked: CheckPictures, limits: 
     """Run both on all pictures, at the input size of `other`."""
     tally = _Tally(limits, other.threshold)
     scored = Predictions(), Predictions()
-    for number, (size, *both) in enumerate(_run(reference, other, checked.pictures)):
+    shown = track(checked.pictures, "comparing", len(checked.pictures), console=Console(stderr=True))
+    for number, (size, *both) in enumerate(_run(reference, other, shown)):
         tally.add(*both)
         for predictions, (boxes, scores, labels) in zip(scored, both, strict=True):
             scale = np.array(size[::-1] * 2, np.float32) / np.array(other.input_size[::-1] * 2, np.float32)
@@ -127,7 +133,7 @@ def compare(reference: Backend, other: Backend, checked: CheckPictures, limits: 
 
 
 def _run(
-    reference: Backend, other: Backend, pictures: Sequence[PictureSource]
+    reference: Backend, other: Backend, pictures: Iterable[PictureSource]
 ) -> Iterator[tuple[tuple[int, int], Found, Found]]:
     """The size of each picture, and what both find in it."""
     height, width = other.input_size

@@ -182,7 +182,7 @@ class Decoder(nn.Module):
                 levels.append(projection(features[index]))
             else:
                 levels.append(projection(features[-1] if index == len(features) else levels[-1]))
-        shapes = [(level.shape[2], level.shape[3]) for level in levels]
+        shapes = [(int(level.shape[2]), int(level.shape[3])) for level in levels]  # traced sizes are tensors
         return torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1), shapes
 
     def _denoising_queries(

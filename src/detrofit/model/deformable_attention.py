@@ -106,7 +106,6 @@ def sample_on_grid(value: Tensor, locations: Tensor, weights: Tensor, shapes: Sh
         shapes: (height, width) of each level.
         points: of each level.
     """
-    batch, queries = weights.shape[:2]
     # grid_sample takes positions in the type of the values, and half precision is too coarse for positions.
     planes = full_precision(value).permute(0, 2, 3, 1).flatten(0, 1)
     maps = planes.split([height * width for height, width in shapes], dim=-1)
@@ -116,7 +115,7 @@ def sample_on_grid(value: Tensor, locations: Tensor, weights: Tensor, shapes: Sh
         for level, shape, grid in zip(maps, shapes, grids)
     ]
     weighted = torch.cat(samples, dim=-1) * weights.transpose(1, 2).flatten(0, 1).unsqueeze(1)
-    return weighted.sum(-1).view(batch, -1, queries).transpose(1, 2)
+    return weighted.sum(-1).unflatten(0, (-1, weights.shape[2])).flatten(1, 2).transpose(1, 2)
 
 
 def surrounding_cells(
@@ -162,5 +161,5 @@ def _level_of_points(shapes: Shapes, points: Sequence[int], device: torch.device
     for (height, width), count in zip(shapes, points):
         sizes += [(float(width), float(height))] * count
         starts += [start] * count
-        start += height * width
+        start = start + height * width  # not in place: a traced size is a tensor, and the list would hold it
     return torch.tensor(sizes, device=device), torch.tensor(starts, dtype=torch.int32, device=device)

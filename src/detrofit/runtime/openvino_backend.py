@@ -17,9 +17,9 @@ from detrofit.runtime.exported import KEY, ExportDescription, ExportedBackend, p
 class OpenVinoBackend(ExportedBackend):
     """A .xml file of ours, compiled for one picture after another.
 
-    It computes in float32, as the parity record was made, or in the device's half precision where the file was
-    exported for that or `half` asks for it. Raises DetrofitError for files that are damaged, incomplete or none of
-    ours, a device that is not there, or one without half precision.
+    It computes in float32; or in the device's half precision, if there is one, where the file was exported for that, or
+    is INT8 (then in what INT8 leaves in float), or `half` asks for it. Raises DetrofitError for files that are damaged,
+    incomplete or none of ours, a device that is not there, or one without half precision.
     """
 
     def __init__(
@@ -68,7 +68,8 @@ def _half_precision(core: Any, device: str) -> str | None:
 
 
 def _precision(core: Any, device: str, half: bool | None, description: ExportDescription) -> str:
-    if half is False or (half is None and description.precision != "half"):
+    # Half precision is a smaller loss than the eight bits that an INT8 file has already accepted.
+    if half is False or (half is None and description.precision == "float32"):
         return "f32"
     found = _half_precision(core, device)
     if found is None and half:

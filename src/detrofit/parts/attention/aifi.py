@@ -99,7 +99,7 @@ class AIFI(nn.Module):
             self.add_module(name, EncoderLayer(in_channels, heads, ffn_dim, dropout, activation))
 
     def forward(self, x: Tensor) -> Tensor:
-        _, channels, height, width = x.shape
+        channels, height, width = (int(side) for side in x.shape[1:])  # traced sizes are tensors
         position = _cached_embedding(width, height, channels, self.temperature, x.device)
         tokens = x.flatten(2).transpose(1, 2)
         for name in self.layers:
