@@ -14,14 +14,16 @@ from detrofit.version import __version__
 
 if TYPE_CHECKING:
     from detrofit.config.models import build
+    from detrofit.grafting.graft import graft
     from detrofit.parts.registry import part
     from detrofit.runtime.detector import Detector
     from detrofit.weights.model_file import load_model as load
 
-__all__ = ["Detector", "DetrofitError", "__version__", "build", "load", "part"]
+__all__ = ["Detector", "DetrofitError", "__version__", "build", "graft", "load", "part"]
 
 _LAZY_NAMES = {
     "build": "detrofit.config.models:build",
+    "graft": "detrofit.grafting.graft:graft",
     "load": "detrofit.weights.model_file:load_model",
     "part": "detrofit.parts.registry:part",
     "Detector": "detrofit.runtime.detector:Detector",

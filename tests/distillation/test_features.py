@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from detrofit import DetrofitError
-from detrofit.distillation.features import Capture, FeatureCache, Lessons, cache_for
+from detrofit.distillation.features import Capture, FeatureCache, Lessons, OwnInputs, cache_for
 from tests.distillation.tiny_models import images, tiny_model
 
 NAMES = ["backbone.stage3.block0", "backbone.stage3.block1", "encoder.fusion", "backbone.stage4.block0.conv1"]
@@ -48,7 +48,16 @@ def test_what_is_recorded_is_what_the_modules_saw(teacher):
     assert (pairs["backbone.stage4.block0.conv1"].output < 0).any()
     assert pairs[NAMES[0]].output is pairs[NAMES[1]].inputs[0], "one copy of what two modules see"
     assert [tuple(level.shape) for level in pairs["encoder.fusion"].output] == [(4, 32, n, n) for n in (8, 4, 2)]
-    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+def test_own_inputs_are_the_students_and_the_outputs_the_teachers(teacher):
+    student = tiny_model(seed=1)
+    own = OwnInputs(teacher, student, NAMES[:2])(images(0))
+    taught, seen = (Capture(model, NAMES[:2])(images(0)) for model in (teacher, student))
+    for name in NAMES[:2]:
+        assert torch.equal(own[name].output, taught[name].output)
+        assert torch.equal(own[name].inputs[0], seen[name].inputs[0])
+        assert not torch.equal(own[name].inputs[0], taught[name].inputs[0])
 
 
 def test_a_cache_gives_the_same_lessons_and_computes_none_twice(teacher, tmp_path):

@@ -40,17 +40,18 @@ class Lesson(NamedTuple):
 
 
 class Capture:
-    """Runs a frozen model and records the pairs of the modules with these names, from one pass.
+    """Runs a model in eval mode and records the pairs of the modules with these names, from one pass.
 
     Tensors are copied as they are at the call, for later modules may change them in place; one that several modules
     see, such as the output of a block and the input of the next, is copied once.
     """
 
     def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
-        self.model, self.names = model.eval().requires_grad_(False), tuple(names)
+        self.model, self.names = model, tuple(names)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> dict[str, Pair]:
+        self.model.eval()
         copies = _Copies()
         inputs: dict[str, tuple[Maps, ...]] = {}
         pairs: dict[str, Pair] = {}
@@ -67,6 +68,21 @@ class Capture:
             for hook in hooks:
                 hook.remove()
         return {name: pairs[name] for name in self.names}
+
+
+class OwnInputs(Capture):
+    """What the teacher's modules return, with what a student's modules of the same names receive in the student.
+
+    Parts that learnt on the teacher's inputs alone meet others' errors once they stand together.
+    """
+
+    def __init__(self, teacher: nn.Module, student: nn.Module, names: Sequence[str]) -> None:
+        super().__init__(teacher, names)
+        self.student = Capture(student, names)
+
+    def __call__(self, images: Tensor) -> dict[str, Pair]:
+        taught, own = super().__call__(images), self.student(images)
+        return {name: Pair(own[name].inputs, taught[name].output) for name in self.names}
 
 
 class _EnoughError(Exception):

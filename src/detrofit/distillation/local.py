@@ -92,10 +92,9 @@ class LocalTraining:
         for lesson in lessons(self.step):
             self.learn(lesson)
             advance()
-            done = self.step >= self.settings.steps
-            if state_file is not None and (done or self.step % self.settings.save_every == 0):
-                self.save(state_file)
-            if done:
+            if state_file is not None:
+                self.save_if_due(state_file)
+            if self.step >= self.settings.steps:
                 return
 
     def learn(self, lesson: Lesson) -> None:
@@ -131,6 +130,11 @@ class LocalTraining:
     def _note(self, trainee: Trainee, loss: torch.Tensor) -> None:
         decay = min(ERROR_DECAY, self.step / (self.step + 1))
         trainee.error = decay * trainee.error + (1 - decay) * float(loss.detach())
+
+    def save_if_due(self, file: Path) -> None:
+        """Write the state every `save_every` steps and after the last one."""
+        if self.step == self.settings.steps or self.step % self.settings.save_every == 0:
+            self.save(file)
 
     def save(self, file: Path) -> None:
         """Write the state, whole or not at all."""

@@ -61,8 +61,9 @@ class Assembly:
         for place in self.filled:
             choice = place.choice.to_dict()
             known = result.setdefault(place.address, choice)
-            if place.index is not None and known != choice:
-                result[f"{place.address}{place.index}"] = choice
+            indexed = f"{place.address}{place.index}"
+            if place.index is not None and (known != choice or indexed in self.retrofit):
+                result[indexed] = choice
         return result
 
     def check_all_used(self, stock_filled: list[Filled] | None = None) -> None:

@@ -1,13 +1,17 @@
 """`basic` and `bottleneck`: the stock residual blocks of ResNet-vd (arXiv:1812.01187)."""
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor, nn
 
 from detrofit.parts.assembly import SlotFiller
 from detrofit.parts.blocks.shortcut import vd_shortcut
-from detrofit.parts.layers import ConvNorm
+from detrofit.parts.layers import ConvNorm, make_divisible
 from detrofit.parts.registry import part
 from detrofit.parts.slots import STAGE_BLOCK, STAGE_CONV, STAGE_DOWNSAMPLE, STAGE_INSERT
 
+Width = Annotated[float, Field(gt=0, le=1, description="inner width as a share of the published one")]
 _INSIDE = (STAGE_CONV, STAGE_INSERT, STAGE_DOWNSAMPLE)
 
 
@@ -23,6 +27,10 @@ def _spatial_conv(slots: SlotFiller, in_channels: int, out_channels: int, stride
     return ConvNorm(in_channels, out_channels, 3)
 
 
+def _inner_width(published: int, share: float) -> int:
+    return published if share == 1 else make_divisible(published * share)
+
+
 @part(
     "basic",
     fits=[STAGE_BLOCK],
@@ -35,6 +43,7 @@ def _spatial_conv(slots: SlotFiller, in_channels: int, out_channels: int, stride
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions, the vd shortcut, ReLU. [B,Cin,H,W] to [B,Cout,ceil(H/stride),ceil(W/stride)].
 
+    Between the two the map is `width` x Cout wide.
     `pooled_shortcut`: where it strides, the shortcut averages before its 1x1; without, the 1x1 strides (plain ResNet).
     """
 
@@ -48,10 +57,12 @@ class BasicBlock(nn.Module):
         *,
         residual: bool = True,
         pooled_shortcut: bool = True,
+        width: Width = 1.0,
     ) -> None:
         super().__init__()
-        self.conv1 = _spatial_conv(slots, in_channels, out_channels, stride, last=False)
-        self.conv2 = _spatial_conv(slots, out_channels, out_channels, 1, last=True)
+        inner = _inner_width(out_channels, width)
+        self.conv1 = _spatial_conv(slots, in_channels, inner, stride, last=False)
+        self.conv2 = _spatial_conv(slots, inner, out_channels, 1, last=True)
         self.insert = slots.fill(STAGE_INSERT, default="none", in_channels=out_channels, out_channels=out_channels)
         self.shortcut = vd_shortcut(in_channels, out_channels, stride, first, pooled_shortcut) if residual else None
         self.activation = nn.ReLU(inplace=True)
@@ -74,8 +85,8 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3 with the stride, 1x1 to four times the width, the vd shortcut, ReLU.
 
-    [B,Cin,H,W] to [B,Cout,ceil(H/stride),ceil(W/stride)]; the width is Cout / 4. `pooled_shortcut`: where it strides,
-    the shortcut averages before its 1x1; without, the 1x1 strides (plain ResNet).
+    [B,Cin,H,W] to [B,Cout,ceil(H/stride),ceil(W/stride)]; the inner width is `width` x Cout / 4. `pooled_shortcut`:
+    where it strides, the shortcut averages before its 1x1; without, the 1x1 strides (plain ResNet).
     """
 
     def __init__(
@@ -88,13 +99,14 @@ class Bottleneck(nn.Module):
         *,
         residual: bool = True,
         pooled_shortcut: bool = True,
+        width: Width = 1.0,
     ) -> None:
         super().__init__()
-        width = out_channels // 4
-        self.reduce = ConvNorm(in_channels, width, activation="relu")
-        self.conv = _spatial_conv(slots, width, width, stride, last=True)
-        self.insert = slots.fill(STAGE_INSERT, default="none", in_channels=width, out_channels=width)
-        self.expand = ConvNorm(width, out_channels)
+        inner = _inner_width(out_channels // 4, width)
+        self.reduce = ConvNorm(in_channels, inner, activation="relu")
+        self.conv = _spatial_conv(slots, inner, inner, stride, last=True)
+        self.insert = slots.fill(STAGE_INSERT, default="none", in_channels=inner, out_channels=inner)
+        self.expand = ConvNorm(inner, out_channels)
         self.shortcut = vd_shortcut(in_channels, out_channels, stride, first, pooled_shortcut) if residual else None
         self.activation = nn.ReLU(inplace=True)
 

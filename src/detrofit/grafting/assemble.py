@@ -1,0 +1,126 @@
+"""Putting chosen candidates together: a second local training on their own inputs, norms, score, cost."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from detrofit.distillation.features import Lessons, OwnInputs, endless_batches
+from detrofit.distillation.local import LocalSettings, LocalTraining, Trainee
+from detrofit.errors import DetrofitError
+from detrofit.grafting.choice import Choice
+from detrofit.grafting.cost import Cost, cost_models
+from detrofit.grafting.library import KEEP, Candidate
+from detrofit.grafting.score import Score, Scorer, measure_norms, settled
+from detrofit.grafting.training import States
+from detrofit.grafting.workshop import Workshop, progress_bar
+from detrofit.model.detector import RTDETR
+from detrofit.weights.model_file import load_model, save_model
+
+SECOND_LR = 0.5  # of the first pass's rate: the parts are nearly right
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A grafted model: what was predicted of it and what was measured.
+
+    `predicted_loss` and `predicted_latency` (ms) are sums over single swaps, before any correction.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    predicted_loss: float
+    predicted_latency: float
+    score: Score
+    cost: Cost
+    file: Path
+
+
+def assemble_choices(
+    workshop: Workshop, scorer: Scorer, choices: Sequence[Choice], states: States, costs: Mapping[str, Cost],
+    scores: Mapping[str, Score],
+) -> list[Assembled]:  # fmt: skip
+    """Every choice as a model, trained together, scored, and timed in turns with the others and the teacher."""
+    unique = {name_of(choice.keys): choice for choice in choices if choice.keys}
+    with progress_bar("assembling", len(unique)) as advance:
+        for name, choice in unique.items():
+            _assemble(workshop, scorer, name, choice.keys, states)
+            advance()
+    models = {name: load_model(model_file(workshop, name), plugins=workshop.settings.plugins) for name in unique}
+    timed = cost_models(workshop, models) if models else {}
+    teacher = costs[KEEP].latency
+    return [
+        Assembled(
+            name,
+            choice.keys,
+            sum(scores[key].total for key in choice.keys),
+            teacher + sum(costs[key].latency - teacher for key in choice.keys),
+            Score(**workshop.record(f"assemblies/{name}.json")["score"]),
+            timed[name],
+            model_file(workshop, name),
+        )
+        for name, choice in unique.items()
+    ]
+
+
+def name_of(keys: Sequence[str]) -> str:
+    """A short name of a set of candidates, the same whatever the budget that chose it."""
+    return "graft-" + hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:8]
+
+
+def model_file(workshop: Workshop, name: str) -> Path:
+    """Where the assembled model of that name is."""
+    return workshop.folder / "assemblies" / f"{name}.safetensors"
+
+
+def _assemble(workshop: Workshop, scorer: Scorer, name: str, keys: Sequence[str], states: States) -> None:
+    """Make, score and keep a model, unless it is there."""
+    if workshop.record(f"assemblies/{name}.json"):
+        return
+    chosen = find_candidates(workshop, keys)
+    student = settled(workshop, chosen, states)
+    _train_on_own_inputs(workshop, student, name, chosen)
+    measure_norms(workshop, student, chosen)
+    score = scorer.score(student)
+    save_grafted(workshop, model_file(workshop, name), student, keys)
+    workshop.keep(f"assemblies/{name}.json", {"keys": list(keys), "score": asdict(score)})
+
+
+def find_candidates(workshop: Workshop, keys: Sequence[str]) -> list[Candidate]:
+    """The candidates with these keys."""
+    return [candidate for slot in workshop.slots for candidate in slot.candidates if candidate.key in keys]
+
+
+def save_grafted(workshop: Workshop, file: Path, model: RTDETR, keys: Sequence[str]) -> None:
+    """Write a grafted model's file, which says what it was made of."""
+    facts: dict[str, Any] = {"grafted_from": workshop.file.name, "grafts": ", ".join(keys)}
+    save_model(file, model, replace(workshop.info, trained={**workshop.info.trained, **facts}))
+
+
+def _train_on_own_inputs(workshop: Workshop, student: RTDETR, name: str, chosen: Sequence[Candidate]) -> None:
+    """Every grafted part learns again what the teacher's gave, from what it receives beside the other grafts."""
+    settings = workshop.settings
+    addresses = {candidate.slot for candidate in chosen}
+    units = [slot.unit for slot in workshop.slots if slot.address in addresses]
+    trainees = [Trainee(unit, unit, student.get_submodule(unit).requires_grad_(True)) for unit in units]
+    if not settings.second_steps or not units:
+        return
+    local = LocalSettings(steps=settings.second_steps, lr=SECOND_LR * settings.lr)
+    training = LocalTraining(trainees, local, seed=settings.seed, autocast=workshop.devices.autocast)
+    file = workshop.folder / "assemblies" / f"{name}.pt"
+    training.restore(file)
+    lessons = Lessons(
+        OwnInputs(workshop.teacher, student, units),
+        endless_batches(workshop.loader, workshop.prepare),
+        inside=settings.inside,
+        autocast=workshop.devices.autocast,
+    )
+    training.run(lambda step: lessons.from_number(settings.steps + step), file)
+    diverged = [trainee.key for trainee in trainees if trainee.diverged]
+    if diverged:
+        raise DetrofitError(f"{diverged[0]} diverged beside the other grafts; give a smaller --lr")
+    file.unlink(missing_ok=True)
+    student.eval().requires_grad_(False)

@@ -1,0 +1,82 @@
+"""A short fine-tuning of grafted models, and of the teacher, all alike: detection loss and the teacher's queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from detrofit.config.schema import Experiment
+from detrofit.grafting.score import Score, Scorer
+from detrofit.grafting.workshop import Workshop
+from detrofit.training.loop import resume, train
+from detrofit.training.run_folder import BEST
+from detrofit.training.state import FILE as STATE
+from detrofit.weights.model_file import load_model, read_info
+
+BATCH = 8
+
+
+def finish(workshop: Workshop, scorer: Scorer, files: Mapping[str, Path], epochs: int) -> dict[str, dict[str, Any]]:
+    """Fine-tune model files by name; for each the best file (on the search split) and its score."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, file in files.items():
+        record = f"finish/{name}-{epochs}.json"
+        if not workshop.record(record):
+            best = _fine_tune(workshop, file, f"{name}-{epochs}", epochs)
+            score = scorer.score(workshop.devices.place(load_model(best, plugins=workshop.settings.plugins)))
+            workshop.keep(record, {"file": str(best.relative_to(workshop.folder)), "score": asdict(score)})
+        content = workshop.record(record)
+        found[name] = {"file": workshop.folder / content["file"], "score": Score(**content["score"])}
+    return found
+
+
+def _fine_tune(workshop: Workshop, file: Path, name: str, epochs: int) -> Path:
+    run = workshop.folder / "finish" / name
+    result = resume(run) if (run / STATE).exists() else train(_experiment(workshop, file, name, epochs))
+    return result.folder / BEST
+
+
+def _experiment(workshop: Workshop, file: Path, name: str, epochs: int) -> Experiment:
+    """The grafted parts learn at the full rate, the rest of the backbone at the share for pretrained ones."""
+    values = rebuild(file, workshop.settings.plugins)
+    model = load_model(file, plugins=workshop.settings.plugins)
+    grafted = [
+        slot.unit for slot in workshop.slots if _part(model, slot.address) != _part(workshop.teacher, slot.address)
+    ]
+    values |= {
+        "data": workshop.data_path,
+        "seed": workshop.settings.seed,
+        "device": workshop.settings.device,
+        "workers": workshop.settings.workers,
+        "runs": workshop.folder / "finish",
+        "name": name,
+        "train": {
+            "epochs": epochs,
+            "batch": min(BATCH, len(workshop.train)),
+            "teacher": workshop.file,
+            "val_split": workshop.search.split,
+            "lr_by_slot": dict.fromkeys(grafted, 1.0),
+        },
+    }
+    return Experiment.model_validate(values)
+
+
+def rebuild(file: Path, plugins: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The settings of an experiment that builds the model of a file and starts from its weights."""
+    info, model = read_info(file), load_model(file, plugins=plugins)
+    return {
+        "model": {"name": info.name, **model.frame.model_dump(mode="json")},
+        "retrofit": {address: dict(model.slots[address]) for address in model.retrofit if address in model.slots},
+        "plugins": list(plugins),
+        "imgsz": info.input_size,
+        "weights": str(file),
+    }
+
+
+def _part(model: Any, address: str) -> Any:
+    """What a slot holds; for a stage, what all of its slots hold."""
+    if address.count(".") == 1:
+        return {name: choice for name, choice in model.slots.items() if name.startswith(address)}
+    return model.slots.get(address, model.slots.get(address.rstrip("0123456789")))

@@ -1,0 +1,213 @@
+"""The page of a graft: what was replaced where, the front, predicted against measured, everything that was tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from detrofit.grafting.library import KEEP
+from detrofit.pages.blocks import Block, Cell, Code, Column, Facts, Fold, Page, Row, Section, Table, Text
+from detrofit.pages.charts import Chart, Sheet, draw_chart
+from detrofit.pages.colours import Series
+
+Results = dict[str, Any]
+HEIGHT = 380
+
+
+def graft_page(results: Results) -> Page:
+    """The page of a results.json."""
+    series = [Series("the original", 0), *(Series(each["name"], n) for n, each in enumerate(results["assembled"], 1))]
+    teacher = results["teacher"]
+    return Page(
+        title=teacher["file"],
+        kind="Detrofit graft",
+        lead=results["verdict"],
+        series=series,
+        head=[_facts(results), *(Text(note, note=True) for note in results["notes"])],
+        sections=[
+            Section("What was replaced", _replaced(results, series)),
+            Section("Accuracy against latency", [_front_chart(results, series)] if results["assembled"] else []),
+            Section("Predicted and measured", _predictions(results, series)),
+            Section("Every candidate tried", [_candidate_table(results)]),
+            Section("How it was done", _method(results)),
+        ],
+    )
+
+
+def _facts(results: Results) -> Facts:
+    teacher, control = results["teacher"], results["control"]
+    hours = sum(results["hours"].values())
+    return Facts(
+        [
+            ("AP of the original, search split", _ap(teacher["score"])),
+            ("AP with random numbers in all slots", _ap(control)),
+            (f"latency of the original, {results['settings']['runtime']}", f"{teacher['cost']['latency']:.2f} ms"),
+            ("parameters", f"{teacher['cost']['parameters'] / 1e6:.2f} M"),
+            ("hours spent", f"{hours:.2f}"),
+            ("looks at the search split", str(results["search"]["looks"])),
+        ]
+    )
+
+
+def _replaced(results: Results, series: Sequence[Series]) -> list[Block]:
+    rows = [Row([_badge("the original", results), *_numbers_of(results["teacher"], results), ""], series[0])]
+    for each, own in zip(results["assembled"], series[1:]):
+        finished = _ap(each["finished"]) if each["finished"] else ""
+        rows.append(Row([_badge(each["name"], results), *_numbers_of(each, results), finished], own))
+    if results["finished_teacher"]:
+        rows.append(Row(["the original, fine-tuned alike", "", "", "", "", _ap(results["finished_teacher"])]))
+    columns = [
+        Column("model", numeric=False),
+        *map(Column, ("latency", "parameters", "AP", "loss", "AP fine-tuned")),
+    ]
+    table = Table("Assembled models against the original", columns, rows)
+    lists = [
+        Fold(each["name"], [Code("\n".join(each["keys"]))], open=each["name"] == results["winner"])
+        for each in results["assembled"]
+    ]
+    return [
+        table,
+        Text(
+            "Latency of the whole exported model, batch 1, as a share of the original's in the same rounds, with its "
+            "95 % interval. AP and the change of the detection loss (± standard error over pictures) on the search split, "
+            "on which the choice was made: it flatters the chosen. Score the model on another split before you believe "
+            "it.",
+            note=True,
+        ),
+        *lists,
+    ]
+
+
+def _numbers_of(entry: Results, results: Results) -> list[Cell]:
+    cost, score, of_teacher = entry["cost"], entry["score"], results["teacher"]["cost"]
+    share = cost["parameters"] / of_teacher["parameters"]
+    return [
+        Cell(f"{cost['ratio']:.2f}", f"{cost['ratio_low']:.2f} to {cost['ratio_high']:.2f}", value=cost["ratio"]),
+        Cell(f"{share:.2f}", f"{cost['parameters'] / 1e6:.2f} M", value=share),
+        Cell(_ap(score), value=score["ap"]),
+        Cell(f"{score['loss']:+.3f}", f"± {score['loss_error']:.3f}", value=score["loss"]),
+    ]
+
+
+def _badge(name: str, results: Results) -> Cell:
+    chosen = results["winner"] in (name, KEEP if name == "the original" else name)
+    return Cell(name, "recommended" if chosen else "", tone="strong" if chosen else "")
+
+
+def _front_chart(results: Results, series: Sequence[Series]) -> Chart:
+    entries = [results["teacher"], *results["assembled"]]
+
+    def draw(sheet: Sheet) -> None:
+        axes = sheet.figure.add_subplot()
+        for entry, own in zip(entries, series):
+            cost, ap = entry["cost"], 100 * entry["score"]["ap"]
+            error = [[cost["latency"] - cost["latency_low"]], [cost["latency_high"] - cost["latency"]]]
+            lines = axes.errorbar(
+                cost["latency"], ap, xerr=error, fmt=own.marker, color=own.colour, markersize=8, capsize=3
+            )
+            sheet.paint(own, *lines.get_children())
+            if entry.get("finished"):
+                after = axes.plot(cost["latency"], 100 * entry["finished"]["ap"], own.marker, color=own.colour,
+                                  markerfacecolor="none", markersize=8)  # fmt: skip
+                sheet.paint(own, *after)
+            sheet.mark(axes, cost["latency"], ap, f"{own.name}\nAP {ap:.1f}, {cost['latency']:.2f} ms", own)
+        axes.axhline(100 * results["control"]["ap"], linestyle=":", color=series[0].colour, linewidth=1)
+        axes.set_xlabel(f"latency, ms ({results['settings']['runtime']}, batch 1)")
+        axes.set_ylabel("AP on the search split")
+
+    return draw_chart(
+        "front",
+        "AP against latency",
+        draw,
+        caption="Bars: 95 % interval of the median. Dotted: the same slots with random numbers, untrained. "
+        "Open marks: after fine-tuning.",
+        alternative="AP on the search split against latency, for the original and every assembled model.",
+        height=HEIGHT,
+    )
+
+
+def _predictions(results: Results, series: Sequence[Series]) -> list[Block]:
+    if not results["assembled"]:
+        return []
+    rows = []
+    for each, own in zip(results["assembled"], series[1:]):
+        measured = results["teacher"]["cost"]["latency"] * each["cost"]["ratio"]
+        rows.append(
+            Row(
+                [
+                    each["name"],
+                    Cell(f"{each['predicted_loss']:.3f}", value=each["predicted_loss"]),
+                    Cell(f"{each['score']['total']:.3f}", f"± {each['score']['total_error']:.3f}",
+                         value=each["score"]["total"]),
+                    Cell(f"{each['predicted_latency']:.2f}", value=each["predicted_latency"]),
+                    Cell(f"{measured:.2f}", value=measured),
+                ],
+                own,
+            )
+        )  # fmt: skip
+    columns = [Column("model", numeric=False), *map(Column, ("loss predicted", "measured", "ms predicted", "measured"))]
+    factors = results["corrections"]
+    return [
+        Table("Sums over single swaps against what was measured together", columns, rows),
+        Text(
+            "Predictions add up what each swap does alone. Measured together, the loss is "
+            f"{factors['loss']:.2f} times and the change of latency {factors['latency']:.2f} times the sum (first "
+            "assemblies); the choice was made a second time with these factors. The loss is detection loss and "
+            "distance to the original's outputs.",
+            note=True,
+        ),
+    ]
+
+
+def _candidate_table(results: Results) -> Table:
+    columns = [
+        Column("slot", numeric=False),
+        Column("candidate", numeric=False),
+        *map(Column, ("imitation error", "loss", "AP", "latency", "Δ M parameters", "Δ GFLOPs")),
+    ]
+    rows = [Row(_candidate_cells(each, results["teacher"]["cost"])) for each in results["candidates"]]
+    return Table("Each candidate alone in the original", columns, rows, compact=True)
+
+
+def _candidate_cells(entry: Results, teacher: Results) -> list[Cell]:
+    score, cost, error = entry["score"], entry["cost"], entry["imitation_error"]
+    faster = cost["ratio_high"] < 1
+    loss = ("", "") if score["total"] is None else (f"{score['total']:.3f}", f"± {score['total_error']:.3f}")
+    parameters, flops = (cost[key] - teacher[key] for key in ("parameters", "flops"))
+    interval = f"{cost['ratio_low']:.3f} to {cost['ratio_high']:.3f}"
+    return [
+        Cell(entry["slot"]),
+        Cell(entry["candidate"]),
+        Cell("diverged" if error is None else f"{error:.3f}", value=error),
+        Cell(*loss, value=score["total"]),
+        Cell(_ap(score), value=score["ap"]),
+        Cell(f"{cost['ratio']:.3f}", interval, tone="good" if faster else "", value=cost["ratio"]),
+        Cell(f"{parameters / 1e6:+.3f}", value=parameters),
+        Cell(f"{flops / 1e9:+.3f}", value=flops),
+    ]
+
+
+def _method(results: Results) -> list[Block]:
+    settings, machine = results["settings"], results["machine"]
+    hours = "; ".join(f"{step} {60 * spent:.1f} min" for step, spent in results["hours"].items())
+    return [
+        Text(
+            f"Each candidate learnt for {settings['steps']} steps of {settings['batch']} pictures to imitate what the "
+            "original holds in its slot (1: as bad as each channel's mean, 0: equal), from the original's inputs; "
+            f"assembled ones for {settings['second_steps']} more from their own. Batch norms were measured anew on "
+            f"{settings['norm_pictures']} training pictures. Seed {settings['seed']}."
+        ),
+        Text(
+            f"Search split '{results['search']['split']}': {results['search']['pictures']} pictures, "
+            f"{results['search']['boxes']} boxes, {results['search']['looks']} models looked at it."
+        ),
+        Text(f"Time: {hours}."),
+        Text(
+            f"Timed on {machine.get('processor', '?')}, {machine.get('cores', '?')} cores, "
+            f"{settings['rounds']} rounds in turns, {results['date']}."
+        ),
+    ]
+
+
+def _ap(score: Results) -> str:
+    return f"{100 * score['ap']:.1f}"

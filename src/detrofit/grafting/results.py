@@ -1,0 +1,178 @@
+"""What a graft found, as results.json, as model files of the front, and in a sentence."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from detrofit.deployment.latency import describe_machine
+from detrofit.files import write_file
+from detrofit.grafting.assemble import Assembled
+from detrofit.grafting.budget import limits
+from detrofit.grafting.cost import FILE as COSTS
+from detrofit.grafting.cost import Cost
+from detrofit.grafting.library import KEEP
+from detrofit.grafting.score import Score
+from detrofit.grafting.workshop import Workshop
+from detrofit.version import __version__
+
+RESULTS, PAGE, FRONT = "results.json", "report.html", "front"
+Results = dict[str, Any]
+
+
+def front_of(assembled: Sequence[Assembled], teacher: Cost) -> list[Assembled]:
+    """Those than which no other, nor the teacher, is as good in score and better in latency, fastest last."""
+    kept = []
+    for each in assembled:
+        others = [(other.score.total, other.cost.ratio) for other in assembled if other is not each] + [(0.0, 1.0)]
+        point = (each.score.total, each.cost.ratio)
+        if not any(all(a <= b for a, b in zip(other, point)) and other != point for other in others):
+            kept.append(each)
+    return sorted(kept, key=lambda each: -each.cost.ratio)
+
+
+def make_results(
+    workshop: Workshop, teacher: Score, control: Score, errors: Mapping[str, float], scores: Mapping[str, Score],
+    costs: Mapping[str, Cost], assembled: Sequence[Assembled], corrections: Mapping[str, float],
+    finished: Mapping[str, Mapping[str, Any]],
+) -> Results:  # fmt: skip
+    """The content of results.json."""
+    front = front_of(assembled, costs[KEEP])
+    winner = _winner(workshop, assembled, costs[KEEP])
+    results: Results = {
+        "format": 1,
+        "detrofit": __version__,
+        "date": str(datetime.date.today()),
+        "machine": workshop.record(COSTS).get("machine", describe_machine()),
+        "teacher": {
+            "file": workshop.file.name,
+            "score": asdict(teacher),
+            "cost": asdict(costs[KEEP]),
+            "input_size": list(workshop.size),
+        },
+        "settings": json.loads(json.dumps(asdict(workshop.settings), default=str)),
+        "search": {
+            "split": workshop.search.split,
+            "pictures": len(workshop.search),
+            "boxes": len(workshop.search.labels),
+            "looks": workshop.looks,
+        },
+        "notes": workshop.notes,
+        "control": asdict(control),
+        "candidates": [
+            {
+                "slot": slot.address,
+                "candidate": candidate.name,
+                "key": candidate.key,
+                "imitation_error": _number(errors[candidate.key]),
+                "score": _numbers(asdict(scores[candidate.key])),
+                "cost": asdict(costs[candidate.key]),
+            }
+            for slot in workshop.slots
+            for candidate in slot.candidates
+        ],
+        "assembled": [
+            {
+                "name": each.name,
+                "keys": list(each.keys),
+                "predicted_loss": each.predicted_loss,
+                "predicted_latency": each.predicted_latency,
+                "score": asdict(each.score),
+                "cost": asdict(each.cost),
+                "finished": asdict(finished[each.name]["score"]) if each.name in finished else None,
+                "file": f"{FRONT}/{each.name}.safetensors" if each in front else None,
+            }
+            for each in assembled
+        ],
+        "corrections": dict(corrections),
+        "finished_teacher": asdict(finished[KEEP]["score"]) if KEEP in finished else None,
+        "hours": workshop.record("hours.json"),
+        "winner": winner.name if winner else KEEP,
+    }
+    results["verdict"] = verdict(results)
+    _write_front(workshop, front, finished)
+    return results
+
+
+def write_results(workshop: Workshop, results: Results) -> Path:
+    """Write results.json and the page; the recommended model file."""
+    from detrofit.grafting.page import graft_page
+    from detrofit.pages.render import render_page
+
+    write_file(workshop.folder / RESULTS, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    write_file(workshop.folder / PAGE, render_page(graft_page(results)))
+    if results["winner"] == KEEP:
+        return workshop.file
+    return workshop.folder / FRONT / f"{results['winner']}.safetensors"
+
+
+def verdict(results: Results) -> str:
+    """What was found, in a sentence or two."""
+    teacher = results["teacher"]
+    budgets = " and ".join(each["text"] for each in results["settings"]["budgets"])
+    runtime = results["settings"]["runtime"]
+    if results["winner"] == KEEP:
+        faster = [each for each in results["candidates"] if each["cost"]["ratio_high"] < 1]
+        if not faster:
+            return (
+                f"Keep the original: none of the {len(results['candidates'])} candidates makes it faster in {runtime} "
+                "here by more than the timing's uncertainty, whatever it saves in parameters or operations."
+            )
+        return (
+            f"Keep the original: nothing that was assembled is better within {budgets or 'any latency'} in {runtime}."
+        )
+    best = next(each for each in results["assembled"] if each["name"] == results["winner"])
+    score, cost = best["score"], best["cost"]
+    parameters = cost["parameters"] / teacher["cost"]["parameters"]
+    return (
+        f"{best['name']} takes {cost['ratio']:.2f} (95 %: {cost['ratio_low']:.2f} to {cost['ratio_high']:.2f}) of the "
+        f"latency and {parameters:.2f} of the parameters; AP on the search split {100 * score['ap']:.1f}, the "
+        f"original's is {100 * teacher['score']['ap']:.1f}; loss {score['loss']:+.3f} ± {score['loss_error']:.3f}."
+    )
+
+
+def _winner(workshop: Workshop, assembled: Sequence[Assembled], teacher: Cost) -> Assembled | None:
+    """The least loss within the budgets as measured; with none given, the fastest that loses less than random noise.
+
+    None where the original is best: nothing is faster for sure, and no budget asks for fewer parameters.
+    """
+    of_teacher = {"latency": teacher.latency, "parameters": float(teacher.parameters)}
+    limit = limits(workshop.settings.budgets, of_teacher)
+    within = [
+        each
+        for each in assembled
+        if teacher.latency * each.cost.ratio <= limit.get("latency", math.inf)
+        and each.cost.parameters <= limit.get("parameters", math.inf)
+        and ("parameters" in limit or each.cost.ratio_high < 1)
+    ]
+    if not limit:
+        within = [each for each in within if each.score.loss <= 2 * each.score.loss_error]
+        return min(within, key=lambda each: each.cost.ratio, default=None)
+    return min(within, key=lambda each: each.score.total, default=None)
+
+
+def _write_front(workshop: Workshop, front: Sequence[Assembled], finished: Mapping[str, Mapping[str, Any]]) -> None:
+    """Model files of the front: fine-tuned where that was asked for."""
+    folder = workshop.folder / FRONT
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for each in front:
+        source = finished[each.name]["file"] if each.name in finished else each.file
+        partial = folder / f".{each.name}.tmp"
+        shutil.copyfile(source, partial)
+        os.replace(partial, folder / f"{each.name}.safetensors")
+
+
+def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {key: _number(value) for key, value in values.items()}
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,197 @@
+"""How much worse a model is than the teacher on the search split: detection loss, distance of outputs, AP."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from detrofit.data.loader import EvaluationLoader
+from detrofit.distillation.loss import confidence_sum, distillation_losses
+from detrofit.distillation.norms import reestimate_norms
+from detrofit.errors import DetrofitError
+from detrofit.evaluation.evaluate import evaluate
+from detrofit.evaluation.predictions import Predictions
+from detrofit.grafting.library import Candidate, GraftSlot, trained_student
+from detrofit.grafting.training import States
+from detrofit.grafting.workshop import Workshop, progress_bar
+from detrofit.model.detector import RTDETR
+from detrofit.model.output import DetectorOutput, Prediction
+from detrofit.model.postprocess import postprocess
+from detrofit.training.workers import default_workers
+
+FILE = "scores.json"
+LEAST_AP = 0.02  # of a teacher: below, its outputs say nothing
+SURE = 2.0  # standard errors by which random numbers must differ from the teacher
+
+
+@dataclass(frozen=True)
+class Score:
+    """A model against the teacher: means over the search split's pictures, with standard errors.
+
+    Attributes:
+        loss: detection loss of the last decoder layer less the teacher's, paired by picture.
+        distance: of its matched outputs to the teacher's, by confidence (see `distillation_losses`).
+        total: their sum, which choices rest on. It has much less noise than AP.
+        ap, ap50: for the record.
+    """
+
+    loss: float
+    loss_error: float
+    distance: float
+    distance_error: float
+    total: float
+    total_error: float
+    ap: float
+    ap50: float
+
+
+class Scorer:
+    """Scores models on the search split; the teacher's outputs are computed once."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self.workshop = workshop
+        self._targets: list[dict[str, Any]] = []
+        self._outputs = self._run(workshop.teacher)
+        boxes = sum(len(target["labels"]) for target in self._targets)
+        self._boxes = max(1.0, boxes / len(self._targets))
+        self._confidence = max(1.0, float(np.mean([confidence_sum(output) for output in self._outputs])))
+        self._losses = self._detection_losses(self._outputs)
+        self.teacher = self._score(self._outputs)
+
+    def check(self) -> None:
+        """DetrofitError for a teacher that has nothing to teach."""
+        if self.teacher.ap < LEAST_AP:
+            raise DetrofitError(
+                f"the AP of {self.workshop.file} on '{self.workshop.search.split}' is {self.teacher.ap:.4f}: there is "
+                "nothing to imitate; train it first, or give the data that it was trained on"
+            )
+
+    def score(self, model: RTDETR) -> Score:
+        """The score of an eval-mode model."""
+        return self._score(self._run(model))
+
+    def _run(self, model: RTDETR) -> list[DetectorOutput]:
+        """The output for each picture; every run is a look at the search split."""
+        workshop = self.workshop
+        workshop.look()
+        loader = EvaluationLoader(
+            workshop.search, workshop.size, workshop.settings.batch, workers=default_workers(workshop.settings.workers)
+        )
+        outputs, self._targets = [], []
+        with torch.inference_mode():
+            for images, targets in loader:
+                with workshop.devices.autocast():
+                    prediction = model(workshop.devices.images(images)).prediction
+                outputs += [_single(prediction, row) for row in range(len(images))]
+                self._targets += targets
+        return outputs
+
+    def _score(self, outputs: list[DetectorOutput]) -> Score:
+        loss = self._detection_losses(outputs) - self._losses
+        distance = np.array([self._distance(*pair) for pair in zip(outputs, self._outputs)])
+        ap, ap50 = self._average_precision(outputs)
+        return Score(*_mean_and_error(loss), *_mean_and_error(distance), *_mean_and_error(loss + distance), ap, ap50)
+
+    def _detection_losses(self, outputs: list[DetectorOutput]) -> np.ndarray:
+        """One number a picture; their mean is the split's loss a box."""
+        criterion, size = self.workshop.teacher.criterion, self.workshop.size
+        found = []
+        for output, target in zip(outputs, self.workshop.devices.targets(self._targets)):
+            losses = criterion(output, [target], size, num_boxes=self._boxes)
+            found.append(float(torch.stack(list(losses.values())).sum()))
+        return np.array(found)
+
+    def _distance(self, output: DetectorOutput, teacher: DetectorOutput) -> float:
+        losses = distillation_losses(output, teacher, divisor=self._confidence)
+        return float(torch.stack(list(losses.values())).sum())
+
+    def _average_precision(self, outputs: list[DetectorOutput]) -> tuple[float, float]:
+        predictions = Predictions()
+        for output, target in zip(outputs, self._targets):
+            most = self.workshop.teacher.frame.max_detections
+            found = postprocess(output.prediction, torch.tensor([target["size"]]), most)
+            boxes, scores, labels = (
+                part[0].float().cpu().numpy() for part in (found.boxes, found.scores, found.labels)
+            )
+            predictions.add(int(target["image_index"]), boxes, scores, labels.astype("int64"))
+        summary = evaluate(self.workshop.search, predictions).summary
+        return summary.get("AP", 0.0), summary.get("AP50", 0.0)
+
+
+def score_library(workshop: Workshop, scorer: Scorer, states: States) -> dict[str, Score]:
+    """The score of every candidate alone in the teacher, its norms measured anew; NaN for one that diverged."""
+    known = workshop.record(FILE)
+    candidates = [candidate for slot in workshop.slots for candidate in slot.candidates]
+    done = sum(candidate.key in known for candidate in candidates)
+    with progress_bar("scoring each candidate in the teacher", len(candidates), done) as advance:
+        for candidate in candidates:
+            if candidate.key not in known:
+                student = settled(workshop, [candidate], states)
+                known[candidate.key] = asdict(scorer.score(student))
+                workshop.keep(FILE, known)
+                advance()
+    return {candidate.key: _finite(Score(**known[candidate.key])) for candidate in candidates}
+
+
+def control(workshop: Workshop, scorer: Scorer) -> Score:
+    """The first candidate of every slot with random numbers, all at once: what a graft without training is worth.
+
+    Raises DetrofitError where the search split is too small to tell even that from the teacher.
+    """
+    known = workshop.record("control.json")
+    if not known:
+        score = scorer.score(settled(workshop, first_candidates(workshop), {}))
+        known = asdict(score)
+        workshop.keep("control.json", known)
+    score = Score(**known)
+    if not score.loss > SURE * score.loss_error:
+        raise DetrofitError(
+            f"the search split '{workshop.search.split}' ({len(workshop.search)} pictures) is too small for the noise: "
+            f"random numbers in all slots change its loss by {score.loss:.3f} ± {score.loss_error:.3f} (standard "
+            "error), which is no difference; give a larger --search-split, or slots that matter"
+        )
+    return score
+
+
+def first_candidates(workshop: Workshop) -> list[Candidate]:
+    """One candidate of every slot, none of which overlap."""
+    chosen: list[GraftSlot] = []
+    for slot in workshop.slots:
+        if not any(slot.overlaps(other) for other in chosen):
+            chosen.append(slot)
+    return [slot.candidates[0] for slot in chosen]
+
+
+def settled(workshop: Workshop, chosen: list[Candidate], states: Mapping[str, Any]) -> RTDETR:
+    """The teacher with these candidates on the device, its batch norms measured anew from the first of them on."""
+    student = workshop.devices.place(trained_student(workshop.teacher, chosen, states, seed=workshop.settings.seed))
+    measure_norms(workshop, student, chosen)
+    return student.requires_grad_(False)
+
+
+def measure_norms(workshop: Workshop, student: RTDETR, chosen: list[Candidate]) -> None:
+    """Batch norms of a student of these candidates measured on training pictures."""
+    units = [slot.unit for slot in workshop.slots for each in chosen if each.slot == slot.address]
+    with workshop.devices.autocast():
+        reestimate_norms(student, workshop.norm_images(), units)
+
+
+def _single(prediction: Prediction, row: int) -> DetectorOutput:
+    """The output for one picture of a batch."""
+    one = Prediction(*(part[row : row + 1].float() for part in prediction))
+    return DetectorOutput(one, [], [], [], None, torch.empty(0))
+
+
+def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return float(values.mean()), error
+
+
+def _finite(score: Score) -> Score:
+    nan = math.nan
+    return score if math.isfinite(score.total) else Score(nan, nan, nan, nan, nan, nan, score.ap, score.ap50)

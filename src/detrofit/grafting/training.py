@@ -1,0 +1,98 @@
+"""Local training of the whole library: every candidate imitates what its slot holds in the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from detrofit.distillation.features import GIGABYTE, Capture, Lessons, cache_for, endless_batches
+from detrofit.distillation.local import LocalSettings, LocalTraining, Trainee
+from detrofit.distillation.swap import State
+from detrofit.grafting.library import GraftSlot, trained_student
+from detrofit.grafting.workshop import Workshop, progress_bar
+from detrofit.randomness import derive_seed
+
+States = dict[str, dict[str, State]]  # by candidate's key, then by module name
+
+
+def train_library(workshop: Workshop) -> tuple[States, dict[str, float]]:
+    """The trained states of all candidates, and their imitation errors (NaN: it diverged).
+
+    Where the teacher's features fit into the cache, the slots are trained one after the other from it, else all at
+    once from one stream. Either way the teacher runs once.
+    """
+    settings = workshop.settings
+    capture = Capture(workshop.teacher, list(dict.fromkeys(slot.unit for slot in workshop.slots)))
+    lessons = Lessons(
+        capture,
+        endless_batches(workshop.loader, workshop.prepare),
+        inside=settings.inside,
+        autocast=workshop.devices.autocast,
+    )
+    trainings = {slot.address: _training(workshop, slot) for slot in workshop.slots}
+    if all(training.step >= settings.steps for training in trainings.values()):
+        return _results(trainings.values())
+    lessons.cache = cache_for(lessons, settings.steps, workshop.folder / "features", settings.cache * GIGABYTE)
+    if lessons.cache is None:
+        _train_together(workshop, list(trainings.items()), lessons)
+    else:
+        _train_in_turn(workshop, trainings, lessons)
+        lessons.cache.remove()
+    return _results(trainings.values())
+
+
+def _training(workshop: Workshop, slot: GraftSlot) -> LocalTraining:
+    """The training of a slot's candidates, where it stands."""
+    settings = workshop.settings
+    trainees = []
+    for candidate in slot.candidates:
+        # All candidates of a slot draw from the same seed; module names tell their numbers apart.
+        student = trained_student(workshop.teacher, [candidate], {}, seed=derive_seed(settings.seed, "graft"))
+        module = student.get_submodule(slot.unit).requires_grad_(True).to(workshop.devices.device)
+        trainees.append(Trainee(candidate.key, slot.unit, module))
+    training = LocalTraining(
+        trainees,
+        LocalSettings(steps=settings.steps, lr=settings.lr),
+        seed=settings.seed,
+        autocast=workshop.devices.autocast,
+    )
+    training.restore(state_file(workshop.folder, slot.address))
+    return training
+
+
+def _train_in_turn(workshop: Workshop, trainings: dict[str, LocalTraining], lessons: Lessons) -> None:
+    total = sum(training.settings.steps for training in trainings.values())
+    done = sum(training.step for training in trainings.values())
+    with progress_bar(f"local training of {_count(workshop.slots)} candidates", total, done) as advance:
+        for address, training in trainings.items():
+            training.run(lessons.from_number, state_file(workshop.folder, address), advance)
+
+
+def _train_together(workshop: Workshop, trainings: Sequence[tuple[str, LocalTraining]], lessons: Lessons) -> None:
+    """All slots from one stream; where they stand apart after a stop, the later ones wait."""
+    steps = workshop.settings.steps
+    start = min(training.step for _, training in trainings)
+    with progress_bar(f"local training of {_count(workshop.slots)} candidates", steps, start) as advance:
+        for number, lesson in enumerate(lessons.from_number(start), start):
+            if number == steps:
+                return
+            for address, training in trainings:
+                if training.step == number:
+                    training.learn(lesson)
+                    training.save_if_due(state_file(workshop.folder, address))
+            advance()
+
+
+def _results(trainings: Iterable[LocalTraining]) -> tuple[States, dict[str, float]]:
+    trainees = [trainee for training in trainings for trainee in training.trainees]
+    states: States = {each.key: {each.place: each.module.eval().state_dict()} for each in trainees}
+    return states, {each.key: each.error for each in trainees}
+
+
+def state_file(folder: Path, address: str) -> Path:
+    """Where the training of a slot's candidates stands."""
+    return folder / "library" / f"{address}.pt"
+
+
+def _count(slots: Sequence[GraftSlot]) -> int:
+    return sum(len(slot.candidates) for slot in slots)

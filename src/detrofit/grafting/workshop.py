@@ -1,0 +1,228 @@
+"""What every step of a graft works with: the trained model, the pictures, the folder, the settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from detrofit.comparison.splits import prepare_data
+from detrofit.data.index import DetectionIndex
+from detrofit.data.loader import TrainingLoader
+from detrofit.data.open import open_dataset
+from detrofit.data.transforms import PUBLISHED_AUGMENTATION
+from detrofit.distillation.features import Batch
+from detrofit.errors import DetrofitError
+from detrofit.files import write_file
+from detrofit.grafting.budget import Budget
+from detrofit.grafting.library import GraftSlot, find_slots
+from detrofit.model.detector import RTDETR
+from detrofit.randomness import derive_seed
+from detrofit.training.devices import Devices
+from detrofit.training.run_folder import BEST
+from detrofit.training.score import check_classes
+from detrofit.training.workers import default_workers
+from detrofit.version import __version__
+from detrofit.weights.model_file import ModelInfo, load_model, read_info
+
+Runtime = Literal["openvino", "onnxruntime", "torch"]
+IDENTITY = "graft.json"
+
+
+@dataclass(frozen=True)
+class GraftSettings:
+    """How to graft.
+
+    Attributes:
+        slots, candidates: as `library.find_slots` takes them; empty for the defaults.
+        budgets: limits that all count; without any, a front over several is looked for.
+        runtime: what the latency is measured with; `bench`: a file of `detrofit bench` made on the device instead.
+        steps, lr, batch, inside: of the local training; `second_steps` of the pass on the student's own inputs.
+        cache: gigabytes that recorded features may take on the disk; beyond that they are streamed.
+        norm_pictures: training pictures that batch norms are measured on.
+        rounds: how often each model is timed.
+        assemblies: how many of the best choices are put together and measured.
+        finish_epochs: epochs of fine-tuning of those that are kept, and of the teacher; 0 for none.
+        test_split: never looked at; without a split beside it and train, a part of train is searched on.
+    """
+
+    slots: tuple[str, ...] = ()
+    candidates: tuple[Any, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    runtime: Runtime = "openvino"
+    bench: Path | None = None
+    search_split: str = "val"
+    test_split: str = "test"
+    steps: int = 300
+    lr: float = 2e-3
+    batch: int = 16
+    inside: float = 1.0
+    second_steps: int = 150
+    cache: float = 2.0
+    norm_pictures: int = 320
+    rounds: int = 30
+    assemblies: int = 4
+    finish_epochs: int = 0
+    seed: int = 0
+    device: str = "auto"
+    workers: int | None = None
+    plugins: tuple[Path, ...] = ()
+
+
+@dataclass
+class Workshop:
+    """A graft in its folder. `stage` files hold what is done, so that one that was stopped goes on."""
+
+    file: Path
+    data_path: Path
+    folder: Path
+    settings: GraftSettings
+    teacher: RTDETR
+    info: ModelInfo
+    train: DetectionIndex
+    search: DetectionIndex
+    slots: list[GraftSlot]
+    devices: Devices
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the model's input."""
+        return self.info.input_size
+
+    @cached_property
+    def loader(self) -> TrainingLoader:
+        """Training pictures, augmented as published."""
+        return self._loader("local training")
+
+    @cached_property
+    def norm_loader(self) -> TrainingLoader:
+        """Training pictures for measuring norms."""
+        return self._loader("norms")
+
+    def _loader(self, purpose: str) -> TrainingLoader:
+        return TrainingLoader(
+            self.train,
+            self.size,
+            min(self.settings.batch, len(self.train)),
+            seed=derive_seed(self.settings.seed, purpose),
+            augmentation=PUBLISHED_AUGMENTATION,
+            workers=default_workers(self.settings.workers),
+        )
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Pictures as floats on the device."""
+        return self.devices.images(batch[0]), batch[1]
+
+    def norm_images(self) -> Iterator[Tensor]:
+        """The pictures that batch norms are measured on, the same at each call, changed by flips alone."""
+        left = self.settings.norm_pictures
+        for epoch in range(self.settings.norm_pictures):
+            for images, _ in self.norm_loader.batches(epoch, strong=False):
+                yield self.devices.images(images)
+                left -= len(images)
+                if left <= 0:
+                    return
+
+    @property
+    def looks(self) -> int:
+        """How many models have been run on the search split."""
+        return int(self.record("looks.json").get("looks", 0))
+
+    def look(self) -> None:
+        """One more model is run on the search split."""
+        self.keep("looks.json", {"looks": self.looks + 1})
+
+    @contextmanager
+    def clock(self, step: str) -> Iterator[None]:
+        """Adds the time inside the context to what the step has taken, over all sittings."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            spent = self.record("hours.json")
+            spent[step] = spent.get(step, 0.0) + (time.monotonic() - started) / 3600
+            self.keep("hours.json", spent)
+
+    def record(self, name: str) -> dict[str, Any]:
+        """What a JSON file of the folder holds; empty before it is written."""
+        file = self.folder / name
+        try:
+            return json.loads(file.read_text("utf-8")) if file.exists() else {}
+        except ValueError:
+            raise DetrofitError(f"{file} is damaged; remove it, and that step is done again") from None
+
+    def keep(self, name: str, content: Any) -> None:
+        """Write a JSON file of the folder, whole."""
+        write_file(self.folder / name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def open_workshop(file: Path, data: Path, folder: Path, settings: GraftSettings) -> Workshop:
+    """Check everything that can be known before any work; DetrofitError for what is wrong."""
+    file = file / BEST if file.is_dir() else file
+    info = read_info(file)
+    teacher = load_model(file, plugins=settings.plugins)
+    slots = find_slots(teacher, settings.slots, settings.candidates, source=file.name)
+    if settings.search_split != "val":
+        open_dataset(data).split(settings.search_split)  # where it is not there, that is said
+    splits = prepare_data(data, settings.search_split, settings.test_split, folder)
+    drawn = folder / "data" / "data.yaml"  # where a part of train was drawn to be searched on
+    data_path = drawn if drawn.exists() else splits.path
+    dataset = open_dataset(data_path)
+    train, search = dataset.split("train"), dataset.split(splits.val_split)
+    for index in (train, search):
+        check_classes(info, index, file)
+        if len(index) == 0:
+            raise DetrofitError(f"the split '{index.split}' of {data} has no pictures")
+    _claim(folder, file, splits.digest, settings)
+    devices = Devices(settings.device)
+    teacher = devices.place(teacher).eval().requires_grad_(False)
+    return Workshop(file, data_path, folder, settings, teacher, info, train, search, slots, devices, list(splits.notes))
+
+
+def _claim(folder: Path, file: Path, digest: str, settings: GraftSettings) -> None:
+    """A folder holds one graft: other budgets may be asked of it, other models, data or trainings not."""
+    free = ("budgets", "assemblies", "finish_epochs", "device", "workers", "cache", "plugins", "bench", "slots")
+    kept = {key: value for key, value in asdict(settings).items() if key not in free}
+    content = {"detrofit": __version__, "teacher": _digest(file), "data": digest, "settings": kept}
+    content = json.loads(json.dumps(content, default=str))
+    target = folder / IDENTITY
+    if target.exists():
+        known = json.loads(target.read_text("utf-8"))
+        for key, value in content.items():
+            if known.get(key) != value:
+                raise DetrofitError(f"{folder} holds a graft with another '{key}'; choose another --out")
+    else:
+        write_file(target, json.dumps(content, indent=1) + "\n")
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@contextmanager
+def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Any]:
+    """A bar with time left; gives the function that tells that one more is done."""
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        disable=not console.is_terminal,
+    ) as bar:
+        if not console.is_terminal:
+            console.print(f"{title}: {total - done} to do", highlight=False, markup=False, soft_wrap=True)
+        task = bar.add_task(title, total=total, completed=done)
+        yield lambda: bar.advance(task)

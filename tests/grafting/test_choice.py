@@ -1,0 +1,84 @@
+"""The integer program against trying everything."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detrofit.grafting.choice import Choice, ChoiceProgram, Option, slope
+from detrofit.grafting.library import GraftSlot
+
+SLOTS = [
+    GraftSlot("backbone.stage4", "backbone.stage4", ()),
+    GraftSlot("backbone.stage4.block0", "backbone.stage4.block0", ()),
+    GraftSlot("backbone.stage4.block1", "backbone.stage4.block1", ()),
+    GraftSlot("encoder.fusion_block0", "encoder.fusion.top_down.stride16", ()),
+]
+losses = st.integers(-5, 20).map(lambda n: n / 4)
+changes = st.integers(-8, 4)
+candidates = st.lists(st.tuples(losses, changes, changes), max_size=3)
+
+
+def options(library) -> list[Option]:
+    return [
+        Option(slot.address, f"{slot.address}={number}", loss, {"latency": ms, "parameters": count})
+        for slot, group in zip(SLOTS, library)
+        for number, (loss, ms, count) in enumerate(group)
+    ]
+
+
+def everything(all_options, room):
+    """Every allowed choice within the room: (loss, keys)."""
+    by_slot = [[None, *(option for option in all_options if option.slot == slot.address)] for slot in SLOTS]
+    for combination in itertools.product(*by_slot):
+        chosen = [option for option in combination if option]
+        slots = {option.slot for option in chosen}
+        if "backbone.stage4" in slots and slots & {"backbone.stage4.block0", "backbone.stage4.block1"}:
+            continue
+        if all(sum(option.costs[kind] for option in chosen) <= limit for kind, limit in room.items()):
+            yield sum(option.loss for option in chosen), frozenset(option.key for option in chosen)
+
+
+@given(st.tuples(*[candidates] * 4), st.integers(-20, 3), st.integers(-20, 3))
+def test_the_best_few_are_those_of_trying_everything(library, latency, parameters):
+    all_options, room = options(library), {"latency": latency, "parameters": parameters}
+    expected = sorted(loss for loss, _ in everything(all_options, room))
+    found = ChoiceProgram(SLOTS, all_options).best(room, count=4)
+    assert [choice.loss for choice in found] == pytest.approx(expected[:4])
+    assert len({frozenset(choice.keys) for choice in found}) == len(found)
+    allowed = {keys for _, keys in everything(all_options, room)}
+    assert all(frozenset(choice.keys) in allowed for choice in found)
+
+
+@given(st.tuples(*[candidates] * 4))
+def test_the_cheapest_is_the_least_that_can_be_asked(library):
+    all_options = options(library)
+    lowest = min(
+        sum(option.costs["latency"] for option in all_options if option.key in keys)
+        for _, keys in everything(all_options, {})
+    )
+    program = ChoiceProgram(SLOTS, all_options)
+    assert program.cheapest("latency").costs.get("latency", 0) == pytest.approx(lowest)
+    assert program.best({"latency": lowest}) and not program.best({"latency": lowest - 1})
+
+
+def test_choices_can_be_made_to_differ_in_two_places():
+    all_options = options([[], [(1, -1, 0), (2, -1, 0)], [(1, -1, 0), (3, -1, 0)], []])
+    found = ChoiceProgram(SLOTS, all_options).best({"latency": -2}, count=9, differ=4)
+    assert len(found) == 2
+    assert not set(found[0].keys) & set(found[1].keys)
+
+
+def test_what_diverged_is_never_chosen_and_the_original_stays_possible():
+    program = ChoiceProgram(SLOTS, [Option("backbone.stage4", "bad", math.nan, {"latency": -5.0})])
+    assert program.best({"latency": 0}) == [Choice((), 0.0, {})]
+    assert program.best({"latency": -1}) == []
+
+
+def test_the_correction_is_a_factor():
+    assert slope([1, 2, 3], [2, 4, 6]) == pytest.approx(2)
+    assert slope([], []) == slope([0], [3]) == slope([1], [-3]) == 1.0
