@@ -198,7 +198,7 @@ def _resolved(teacher: RTDETR, swaps: Mapping[str, PartChoice]) -> Mapping[str, 
 
 
 def _name(choice: PartChoice) -> str:
-    """The part and what was chosen of its options, as `extradw,expand=2.0`: fit for file names."""
+    """The part and what was chosen of its options, as `extradw+expand=2.0`: fit for file names."""
     options = [f"{key}={value}" for key, value in choice.options.items()]
     options += [f"{key}={value}" for key, value in choice.at.items() if (key, value) != ("shortcut", "vd")]
-    return re.sub(r"[^\w=.,-]+", "-", ",".join([choice.part, *options]))
+    return re.sub(r"[^\w=.+-]+", "-", "+".join([choice.part, *options]))
