@@ -15,17 +15,19 @@ from detrofit.version import __version__
 if TYPE_CHECKING:
     from detrofit.config.models import build
     from detrofit.grafting.graft import graft
+    from detrofit.grafting.search import search
     from detrofit.parts.registry import part
     from detrofit.runtime.detector import Detector
     from detrofit.weights.model_file import load_model as load
 
-__all__ = ["Detector", "DetrofitError", "__version__", "build", "graft", "load", "part"]
+__all__ = ["Detector", "DetrofitError", "__version__", "build", "graft", "load", "part", "search"]
 
 _LAZY_NAMES = {
     "build": "detrofit.config.models:build",
     "graft": "detrofit.grafting.graft:graft",
     "load": "detrofit.weights.model_file:load_model",
     "part": "detrofit.parts.registry:part",
+    "search": "detrofit.grafting.search:search",
     "Detector": "detrofit.runtime.detector:Detector",
 }
 

@@ -42,6 +42,7 @@ def graft(
     assemblies: Annotated[int, typer.Option(min=1, help="Choices put together and measured.")] = 4,
     rounds: Annotated[int, typer.Option(min=6, help="How often each model is timed.")] = 30,
     finish: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning of the best and of the original.")] = 0,
+    knobs: Annotated[bool, typer.Option(help="Measure input size, queries and decoder layers first.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of every random stream.")] = 0,
     device: Device = "auto",
     workers: Annotated[int | None, typer.Option(help="Processes that load pictures.")] = None,
@@ -53,7 +54,7 @@ def graft(
 
     settings = graft_settings(
         slots, candidates, budget, runtime=runtime, bench=bench, search_split=search_split, steps=steps, batch=batch,
-        cache=cache, inside=inside, assemblies=assemblies, rounds=rounds, finish_epochs=finish, seed=seed,
+        cache=cache, inside=inside, assemblies=assemblies, rounds=rounds, finish_epochs=finish, knobs=knobs, seed=seed,
         device=device, workers=workers, plugins=tuple(plugin),
     )  # fmt: skip
     file = file / BEST if file.is_dir() else file

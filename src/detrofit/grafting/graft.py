@@ -15,6 +15,7 @@ from detrofit.grafting.budget import limits
 from detrofit.grafting.choice import Choice, ChoiceProgram, Option, slope
 from detrofit.grafting.cost import Cost, cost_library
 from detrofit.grafting.finish import finish
+from detrofit.grafting.knobs import free_knobs
 from detrofit.grafting.library import KEEP
 from detrofit.grafting.results import front_of, make_results, write_results
 from detrofit.grafting.score import Score, Scorer, control, score_library
@@ -45,6 +46,10 @@ def graft(file: str | Path, data: str | Path, out: str | Path, settings: GraftSe
         scorer = Scorer(workshop)
         scorer.check()
         random_numbers = control(workshop, scorer)
+    knobs: list[dict[str, Any]] = []
+    if settings.knobs:
+        with workshop.clock("free knobs"):
+            knobs = free_knobs(workshop)
     with workshop.clock("local training"):
         states, errors = train_library(workshop)
     with workshop.clock("scoring"):
@@ -59,7 +64,7 @@ def graft(file: str | Path, data: str | Path, out: str | Path, settings: GraftSe
             files = {KEEP: workshop.file, **{each.name: each.file for each in front_of(assembled, costs[KEEP])}}
             finished = finish(workshop, scorer, files, settings.finish_epochs)
     results = make_results(
-        workshop, scorer.teacher, random_numbers, errors, scores, costs, assembled, corrections, finished
+        workshop, scorer.teacher, random_numbers, errors, scores, costs, assembled, corrections, finished, knobs
     )
     best = write_results(workshop, results)
     return GraftResult(workshop.folder, results, best)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detrofit.grafting.library import KEEP
 from detrofit.pages.blocks import Block, Cell, Code, Column, Facts, Fold, Page, Row, Section, Table, Text
 from detrofit.pages.charts import Chart, Sheet, draw_chart
-from detrofit.pages.colours import Series
+from detrofit.pages.colours import Series, ink
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Results = dict[str, Any]
 HEIGHT = 380
@@ -111,6 +114,7 @@ def _front_chart(results: Results, series: Sequence[Series]) -> Chart:
                                   markerfacecolor="none", markersize=8)  # fmt: skip
                 sheet.paint(own, *after)
             sheet.mark(axes, cost["latency"], ap, f"{own.name}\nAP {ap:.1f}, {cost['latency']:.2f} ms", own)
+        _draw_knobs(sheet, axes, results)
         axes.axhline(100 * results["control"]["ap"], linestyle=":", color=series[0].colour, linewidth=1)
         axes.set_xlabel(f"latency, ms ({results['settings']['runtime']}, batch 1)")
         axes.set_ylabel("AP on the search split")
@@ -119,11 +123,24 @@ def _front_chart(results: Results, series: Sequence[Series]) -> Chart:
         "front",
         "AP against latency",
         draw,
-        caption="Bars: 95 % interval of the median. Dotted: the same slots with random numbers, untrained. "
+        caption="Bars: 95 % interval of the median. Crosses: input size, queries and decoder layers alone, no "
+        "graft. Dotted: the same slots with random numbers, untrained. "
         "Open marks: after fine-tuning.",
         alternative="AP on the search split against latency, for the original and every assembled model.",
         height=HEIGHT,
     )
+
+
+def _draw_knobs(sheet: Sheet, axes: Axes, results: Results) -> None:
+    """The front of the free knobs: what needs no graft."""
+    latency = results["teacher"]["cost"]["latency"]
+    points = [(latency * each["ratio"], 100 * each["ap"], each) for each in results["knobs"]]
+    axes.plot([x for x, _, _ in points], [y for _, y, _ in points], "x--", color=ink("soft"), linewidth=1, markersize=6)
+    for x, y, each in points:
+        told = (
+            f"{each['imgsz'][1]} x {each['imgsz'][0]}, {each['num_queries']} queries, {each['decoder_layers']} layers"
+        )
+        sheet.mark(axes, x, y, f"no graft: {told}\nAP {y:.1f}, {x:.2f} ms")
 
 
 def _predictions(results: Results, series: Sequence[Series]) -> list[Block]:

@@ -41,7 +41,7 @@ def front_of(assembled: Sequence[Assembled], teacher: Cost) -> list[Assembled]:
 def make_results(
     workshop: Workshop, teacher: Score, control: Score, errors: Mapping[str, float], scores: Mapping[str, Score],
     costs: Mapping[str, Cost], assembled: Sequence[Assembled], corrections: Mapping[str, float],
-    finished: Mapping[str, Mapping[str, Any]],
+    finished: Mapping[str, Mapping[str, Any]], knobs: Sequence[Mapping[str, Any]],
 ) -> Results:  # fmt: skip
     """The content of results.json."""
     front = front_of(assembled, costs[KEEP])
@@ -93,6 +93,7 @@ def make_results(
         ],
         "corrections": dict(corrections),
         "finished_teacher": asdict(finished[KEEP]["score"]) if KEEP in finished else None,
+        "knobs": list(knobs),
         "hours": workshop.record("hours.json"),
         "winner": winner.name if winner else KEEP,
     }

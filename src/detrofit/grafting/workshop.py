@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from detrofit.data.open import open_dataset
 from detrofit.data.transforms import PUBLISHED_AUGMENTATION
 from detrofit.distillation.features import Batch
 from detrofit.errors import DetrofitError
-from detrofit.files import write_file
+from detrofit.files import file_digest, write_file
 from detrofit.grafting.budget import Budget
 from detrofit.grafting.library import GraftSlot, find_slots
 from detrofit.model.detector import RTDETR
@@ -52,6 +51,7 @@ class GraftSettings:
         norm_pictures: training pictures that batch norms are measured on.
         rounds: how often each model is timed.
         assemblies: how many of the best choices are put together and measured.
+        knobs: also measure what input size, queries and decoder layers give without any graft.
         finish_epochs: epochs of fine-tuning of those that are kept, and of the teacher; 0 for none.
         test_split: never looked at; without a split beside it and train, a part of train is searched on.
     """
@@ -73,6 +73,7 @@ class GraftSettings:
     rounds: int = 30
     assemblies: int = 4
     finish_epochs: int = 0
+    knobs: bool = True
     seed: int = 0
     device: str = "auto"
     workers: int | None = None
@@ -192,9 +193,9 @@ def open_workshop(file: Path, data: Path, folder: Path, settings: GraftSettings)
 
 def _claim(folder: Path, file: Path, digest: str, settings: GraftSettings) -> None:
     """A folder holds one graft: other budgets may be asked of it, other models, data or trainings not."""
-    free = ("budgets", "assemblies", "finish_epochs", "device", "workers", "cache", "plugins", "bench", "slots")
+    free = ("budgets", "assemblies", "finish_epochs", "device", "workers", "cache", "plugins", "bench", "knobs")
     kept = {key: value for key, value in asdict(settings).items() if key not in free}
-    content = {"detrofit": __version__, "teacher": _digest(file), "data": digest, "settings": kept}
+    content = {"detrofit": __version__, "teacher": file_digest(file), "data": digest, "settings": kept}
     content = json.loads(json.dumps(content, default=str))
     target = folder / IDENTITY
     if target.exists():
@@ -204,10 +205,6 @@ def _claim(folder: Path, file: Path, digest: str, settings: GraftSettings) -> No
                 raise DetrofitError(f"{folder} holds a graft with another '{key}'; choose another --out")
     else:
         write_file(target, json.dumps(content, indent=1) + "\n")
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @contextmanager

@@ -1,0 +1,51 @@
+"""What the trained model can give up without any graft: input size, queries, decoder layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detrofit.deployment.trade.output import as_json
+from detrofit.deployment.trade.run import TradeSettings, trade
+from detrofit.deployment.trade.timing import TradeFormat
+from detrofit.grafting.workshop import Runtime, Workshop
+
+FILE = "knobs.json"
+FORMATS: dict[Runtime, TradeFormat] = {"openvino": "openvino", "onnxruntime": "onnx", "torch": "torch"}
+
+
+def free_knobs(workshop: Workshop) -> list[dict[str, Any]]:
+    """The front of the free knobs, fastest first: each with AP on the search split and latency as a share.
+
+    The curve that grafting must beat. The share is of the model as trained, from pictures to detections.
+    """
+    known = workshop.record(FILE)
+    if not known:
+        settings = workshop.settings
+        measured = trade(
+            workshop.file,
+            workshop.data_path,
+            workshop.folder / "knobs",
+            TradeSettings(
+                format=FORMATS[settings.runtime],
+                device=settings.device,
+                split=workshop.search.split,
+                batch=settings.batch,
+                workers=settings.workers,
+                rounds=settings.rounds,
+                plugins=settings.plugins,
+            ),
+        )
+        known = as_json(measured)
+        workshop.keep(FILE, known)
+    base = known["points"][0]["latency"]
+    if base is None:
+        return []
+    return [
+        {
+            **{key: each[key] for key in ("imgsz", "num_queries", "decoder_layers")},
+            "ap": each["AP"],
+            "ratio": each["latency"]["milliseconds"] / base["milliseconds"],
+        }
+        for each in known["points"]
+        if each["on_front"]
+    ]
