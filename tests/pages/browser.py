@@ -21,14 +21,14 @@ class Browser:
     def __init__(self, driver: Any) -> None:
         self.driver = driver
 
-    def open(self, file: Path, width: int, height: int = 900, dark: bool = False, script: bool = True) -> None:
-        """Load a file as it looks on such a screen; below 600 pixels that of a phone."""
+    def open(self, page: Path | str, width: int, height: int = 900, dark: bool = False, script: bool = True) -> None:
+        """Load a file or an address as it looks on such a screen; below 600 pixels that of a phone."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         self.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not script})
-        self.driver.get(file.absolute().as_uri())
+        self.driver.get(page if isinstance(page, str) else page.absolute().as_uri())
 
     def run(self, script: str, *arguments: Any) -> Any:
         """The value that a script returns."""

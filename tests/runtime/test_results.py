@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from detrofit.errors import DetrofitError
 from detrofit.runtime.results import Detections
@@ -74,3 +76,27 @@ def test_the_plot_marks_the_boxes_and_leaves_the_picture_alone(found: Detections
     assert (picture == 128).all() and plotted.shape == picture.shape
     assert (plotted[50, 10] != 128).any(), "the left side of the first box"
     assert (plotted[80, 150] == 128).all(), "outside all boxes"
+
+
+def test_it_draws_on_the_picture_that_it_knows(found: Detections, tmp_path: Path) -> None:
+    grey = np.full((100, 200, 3), 128, np.uint8)
+    known = replace(found, picture=grey)
+    assert known.plot() == found.plot(grey)
+    for name in ("out.png", "out.jpg", "out.webp"):
+        known.save(tmp_path / name)
+        with Image.open(tmp_path / name) as saved:
+            assert saved.size == (200, 100) and saved.format in ("PNG", "JPEG", "WEBP")
+    assert (np.asarray(Image.open(tmp_path / "out.png")) == np.asarray(known.plot())).all()
+
+
+def test_the_same_objects_at_another_size(found: Detections) -> None:
+    larger = found.scaled_to((200, 800))
+    assert larger.boxes_xyxy.tolist() == [[40, 40, 120, 120], [0, 0, 400, 100]] and larger.size == (200, 800)
+    assert larger.names == found.names and found.size == (100, 200)
+
+
+def test_a_frame_names_its_number_and_time(found: Detections) -> None:
+    frame = replace(found, frame=12, seconds=0.48)
+    assert ", frame 12 (" in repr(frame)
+    assert [(row["frame"], row["seconds"]) for row in frame.to_rows()] == [(12, 0.48)] * 2
+    assert found.to_rows()[0]["frame"] is None

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
-from tests.server.browser import chromium
+from tests.pages.browser import Browser, headless_browser
 from tests.server.process import Served, served
 
 PHONE, DESK = (390, 844), (1280, 800)
@@ -20,16 +18,12 @@ PHONE, DESK = (390, 844), (1280, 800)
 class Page:
     """What a person does on the page, and sees."""
 
-    def __init__(self, driver: Any, server: Served) -> None:
-        self.driver, self.server = driver, server
+    def __init__(self, browser: Browser, server: Served) -> None:
+        self.browser, self.server = browser, server
+        self.driver = browser.driver
 
     def open(self, size: tuple[int, int] = DESK, dark: bool = False) -> None:
-        width, height = size
-        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        self.driver.get(self.server.address)
+        self.browser.open(self.server.address, *size, dark=dark)
         self.wait(lambda: "by hand.onnx finds dark, light" in self.text("model"))
 
     def give(self, file: Path) -> None:
@@ -57,18 +51,12 @@ class Page:
             assert time.monotonic() < deadline, "the page does not get there"
             time.sleep(0.05)
 
-    def requests(self) -> list[str]:
-        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        sent = [
-            message["params"]["request"] for message in messages if message["method"] == "Network.requestWillBeSent"
-        ]
-        return [request["url"] for request in sent]
-
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with chromium() as driver, served(tmp_path_factory.mktemp("model")) as server:
-        yield Page(driver, server)
+    with headless_browser() as browser, served(tmp_path_factory.mktemp("model")) as server:
+        browser.driver.implicitly_wait(10)
+        yield Page(browser, server)
 
 
 def picture(folder: Path, name: str = "my picture.png", grey: int = 153) -> Path:
@@ -93,13 +81,13 @@ def test_a_picture_shows_its_boxes_and_the_slider_hides_them(page: Page, tmp_pat
 
 
 def test_it_asks_only_its_own_server(page: Page, tmp_path: Path) -> None:
-    page.requests()
+    page.browser.requests()
     page.open()
     page.give(picture(tmp_path))
     page.wait(lambda: page.text("count") == "1 object")
-    asked = [url for url in page.requests() if not url.startswith(("blob:", "data:"))]
+    asked = [url for url in page.browser.requests() if not url.startswith(("blob:", "data:"))]
     assert asked and all(url.startswith(page.server.address) for url in asked)
-    assert [entry["message"] for entry in page.driver.get_log("browser") if "422" not in entry["message"]] == []
+    assert [line for line in page.browser.complaints() if " 422 " not in line] == []
 
 
 def test_a_picture_that_browsers_cannot_show_comes_from_the_server(page: Page, tmp_path: Path) -> None:
@@ -141,7 +129,7 @@ def test_nothing_is_wider_than_a_phone(page: Page, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_page_asks_for_the_token_and_goes_on(page: Page, tmp_path: Path) -> None:
     with served(tmp_path, "--token", "open sesame") as guarded:
-        other = Page(page.driver, guarded)
+        other = Page(page.browser, guarded)
         other.open()
         other.give(picture(tmp_path))
         other.wait(lambda: "asks for its token" in other.text("error"))
