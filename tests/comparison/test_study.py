@@ -31,7 +31,7 @@ def test_controls_spend_what_the_variant_costs_in_other_ways() -> None:
 
 
 def test_a_control_that_cannot_be_is_left_out_and_said() -> None:
-    same = {"variants": {"smaller": {"imgsz": 32}}, "controls": ["size", "longer"]}
+    same = {"variants": {"smaller": {"imgsz": 32}}, "controls": ["smaller-input", "larger-input", "longer"]}
     study = load_study({**BASE, **same})
     assert [each.name for each in study.variants] == ["base", "smaller", "base at 96x96"]
     assert "control 'base at 32x32' is left out: it is the variant 'smaller'" in study.notes

@@ -106,6 +106,9 @@ def _warnings(variants: Sequence[Mapping[str, Any]], runs: Sequence[Record]) -> 
                 f"'{line['name']}' failed with seed {seeds}, so that its comparison is over the other seeds alone"
             )
         found += [f"'{line['name']}': {difference}" for difference in line["unequal"]]
+    precisions = sorted({run["machine"]["precision"] for run in runs if "machine" in run})
+    if len(precisions) > 1:
+        found.append(f"the runs were made in {' and '.join(precisions)}; train.precision makes them alike")
     codes = {run["code"] for run in runs if "code" in run}
     if len(codes) > 1:
         found.append(f"the runs were made with {len(codes)} states of the code of one version")

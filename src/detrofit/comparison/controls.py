@@ -10,14 +10,14 @@ from typing import Any
 from detrofit.config.schema import Experiment
 from detrofit.model.frame import Frame
 
-CONTROLS = ("longer", "decoder", "size", "zoo")
+CONTROLS = ("longer", "fewer-layers", "more-layers", "smaller-input", "larger-input", "zoo")
 ZOO_BY_SIZE = (
     ("rtdetr-n", "rtdetr-s", "rtdetr-r18", "rtdetr-r34", "rtdetr-r50m", "rtdetr-r50", "rtdetr-r101"),
     ("rtdetr-l", "rtdetr-x"),
     ("rtdetrv2-r18", "rtdetrv2-r34", "rtdetrv2-r50m", "rtdetrv2-r50", "rtdetrv2-r101"),
     ("rtdetrv2-l", "rtdetrv2-x"),
 )
-SIZE_STEP = 32
+SIZE_STEP, LARGEST_SIDE, MOST_LAYERS = 32, 4096, 12
 Changes = dict[str, dict[str, Any]]  # of each control, by name
 
 
@@ -37,8 +37,10 @@ def control_changes(
     """
     made: dict[str, Callable[[], Changes]] = {
         "longer": lambda: _longer(base, compute, variants_compute),
-        "decoder": lambda: _decoder(frame),
-        "size": lambda: _size(base),
+        "fewer-layers": lambda: _decoder(frame, frame.decoder_layers - 1),
+        "more-layers": lambda: _decoder(frame, frame.decoder_layers + 1),
+        "smaller-input": lambda: _input(base, -SIZE_STEP),
+        "larger-input": lambda: _input(base, SIZE_STEP),
         "zoo": lambda: _zoo(base),
     }
     found = {name: made[name]() for name in names}
@@ -48,8 +50,10 @@ def control_changes(
 
 _WHY_NOT = {
     "longer": "no variant takes more compute than the base, or train.epochs is not given",
-    "decoder": "the decoder cannot lose or gain a layer",
-    "size": "there is no other input size",
+    "fewer-layers": "the decoder has no layer to spare",
+    "more-layers": "the decoder cannot have another layer",
+    "smaller-input": "there is no smaller input",
+    "larger-input": "there is no larger input",
     "zoo": "the zoo has no larger model of this kind",
 }
 
@@ -62,23 +66,17 @@ def _longer(base: Experiment, compute: Callable[[Experiment], float], variants_c
     return {f"base, {epochs} epochs": {"train.epochs": epochs}} if epochs > base.train.epochs else {}
 
 
-def _decoder(frame: Frame) -> Changes:
-    layers = [frame.decoder_layers - 1, frame.decoder_layers + 1]
-    eval_layers = frame.eval_decoder_layers or 0
-    return {
-        f"base, {number} decoder layers": {"model.decoder_layers": number}
-        for number in layers
-        if max(1, eval_layers) <= number <= 12
-    }
+def _decoder(frame: Frame, layers: int) -> Changes:
+    if not max(1, frame.eval_decoder_layers or 0) <= layers <= MOST_LAYERS:
+        return {}
+    return {f"base, {layers} decoder layer{'s' * (layers > 1)}": {"model.decoder_layers": layers}}
 
 
-def _size(base: Experiment) -> Changes:
-    height, width = base.imgsz
-    return {
-        f"base at {height + step}x{width + step}": {"imgsz": [height + step, width + step]}
-        for step in (-SIZE_STEP, SIZE_STEP)
-        if min(height, width) + step >= SIZE_STEP
-    }
+def _input(base: Experiment, step: int) -> Changes:
+    height, width = (side + step for side in base.imgsz)
+    if not SIZE_STEP <= min(height, width) <= max(height, width) <= LARGEST_SIDE:
+        return {}
+    return {f"base at {height}x{width}": {"imgsz": [height, width]}}
 
 
 def _zoo(base: Experiment) -> Changes:

@@ -83,14 +83,16 @@ def _fill_class(matches: ClassMatches, counts: np.ndarray, values: np.ndarray) -
         chosen = weights if in_range.all() else weights.take(np.flatnonzero(in_range), axis=1)
         running = np.zeros((len(counts), chosen.shape[1] + 1), np.int32)
         np.cumsum(chosen, axis=1, out=running[:, 1:])
-        before = np.cumsum(in_range)
-        for threshold, outcome in enumerate(matches.outcome[size]):
+        matched = np.flatnonzero((matches.outcome[size] != UNMATCHED).any(axis=0))  # few of the detections
+        of_matched = weights.take(matched, axis=1)
+        before_matched = running.take(np.cumsum(in_range)[matched], axis=1)
+        for threshold, outcome in enumerate(matches.outcome[size][:, matched]):
             events = np.flatnonzero(outcome != UNMATCHED)
             values[:, size, threshold] = _average_precision(
-                weights.take(events, axis=1),
-                running.take(before[events], axis=1),
+                of_matched.take(events, axis=1),
+                before_matched.take(events, axis=1),
                 outcome[events] == FOUND,
-                in_range[events],
+                in_range[matched[events]],
                 objects,
             )
 

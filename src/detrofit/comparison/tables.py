@@ -26,16 +26,20 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def print_plan(planned: PlannedStudy, estimated_jobs: int = 0) -> None:
     """What will run and what it can show; with a number of jobs at once also a line a run, with its estimated time."""
     console = Console()
     for note in (*planned.data.notes, *planned.study.notes):
-        console.print(f"note: {note}", highlight=False)
+        _say(console, f"note: {note}")
     for variant in planned.study.variants:
         if variant.changed_settings and variant.kind == "variant":
-            console.print(f"note: '{variant.name}' changes settings, too: {', '.join(variant.changed_settings)}")
-    console.print(str(planned.reach), highlight=False)
-    console.print(f"{len(planned.jobs)} runs, {len(planned.done)} of them done", highlight=False)
+            _say(console, f"note: '{variant.name}' changes settings, too: {', '.join(variant.changed_settings)}")
+    _say(console, str(planned.reach))
+    _say(console, f"{len(planned.jobs)} runs, {len(planned.done)} of them done")
     if estimated_jobs:
         console.print(_estimates(planned, estimated_jobs))
 
@@ -51,12 +55,7 @@ def _estimates(planned: PlannedStudy, at_once: int) -> Group:
         done = job.identity in planned.done
         table.add_row(job.name, "done" if done else "to run", "" if done else duration(seconds[job.variant]))
     total = sum(seconds[job.variant] for job in left)
-    return Group(
-        table,
-        f"in all {duration(total / at_once)}, {at_once} at once"
-        if at_once > 1
-        else f"in all {duration(total)}, one after another",
-    )
+    return Group(table, f"in all {duration(total / at_once)}, {at_once} at a time")
 
 
 @contextmanager
@@ -76,7 +75,7 @@ def _tell_new(console: Console, planned: PlannedStudy, progress: Progress, told:
     for job in planned.jobs:
         if job.identity in progress.over and job.identity not in told:
             told.add(job.identity)
-            console.print(f"{job.variant}, seed {job.seed}: {progress.state_of(job)}; {_standing(planned, progress)}")
+            _say(console, f"{job.variant}, seed {job.seed}: {progress.state_of(job)}; {_standing(planned, progress)}")
 
 
 def _progress_table(planned: PlannedStudy, progress: Progress) -> Group:
@@ -123,7 +122,9 @@ def print_verdicts(results: dict[str, Any]) -> None:
     console = Console()
     console.print(table)
     for warning in results["warnings"]:
-        console.print(f"warning: {warning}", highlight=False)
+        _say(console, f"warning: {warning}")
     for line in results["variants"]:
         for failure in line["failed"]:
-            console.print(f"failed: {line['name']} seed {failure['seed']}: {failure['error']}", highlight=False)
+            console.print(
+                f"failed: {line['name']} seed {failure['seed']}: {failure['error']}", highlight=False, soft_wrap=True
+            )
