@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -108,8 +109,8 @@ def test_ctrl_c_keeps_what_was_found(model: str, tmp_path: Path) -> None:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         while process.poll() is None and not list(out.glob(".film.mp4.*")):
-            signal.sigtimedwait([], 0.02)
-        signal.sigtimedwait([], 0.2)
+            time.sleep(0.02)
+        time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         printed, errors = process.communicate(timeout=60)
     finally:

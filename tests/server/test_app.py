@@ -17,9 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from detrofit.errors import DetrofitError
 from detrofit.runtime.detector import Detector
 from detrofit.server.app import create_app
 from detrofit.server.limits import Limits
+from detrofit.tiling import Tiling
 from tests.server.conftest import encoded, pixels_of
 
 SMALL = Limits(body_bytes=20_000, pixels=10_000, requests=3)
@@ -187,6 +189,14 @@ def test_the_token_guards_pictures_and_metrics(detector: Detector) -> None:
         assert client.post("/detect", content=encoded(), headers=allowed).status_code == 200
         assert client.get("/metrics", headers=allowed).status_code == 200
         assert client.get("/health").status_code == client.get("/").status_code == 200
+
+
+def test_bounds_of_nothing_and_tiles_are_mistakes(detector: Detector) -> None:
+    with pytest.raises(DetrofitError, match="requests is 0; give 1 or more"):
+        Limits(requests=0)
+    tiled = Detector(detector.file, tiling=Tiling(64, 16))
+    with pytest.raises(DetrofitError, match="no use for tiles"):
+        create_app(tiled)
 
 
 def test_health_says_what_runs(client: TestClient) -> None:

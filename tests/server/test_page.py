@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,6 +79,23 @@ def test_a_picture_shows_its_boxes_and_the_slider_hides_them(page: Page, tmp_pat
     assert page.text("count") == "1 object" and len(page.boxes()) == 1
     page.driver.find_element("css selector", "#classes button").click()
     assert page.text("count") == "Nothing found", "its class is switched off"
+
+
+def test_a_picture_may_be_dropped_anywhere(page: Page, tmp_path: Path) -> None:
+    page.open()
+    drop = """
+        const bytes = Uint8Array.from(atob(arguments[0]), letter => letter.charCodeAt(0));
+        const dragged = new DataTransfer();
+        dragged.items.add(new File([bytes], "dropped.png", { type: "image/png" }));
+        for (const kind of ["dragenter", "dragover", "drop"]) {
+          const event = new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: dragged });
+          document.querySelector("h1").dispatchEvent(event);
+          if (kind === "dragenter" && !document.body.classList.contains("over")) throw new Error("no sign to let go");
+        }"""
+    page.browser.run(drop, base64.b64encode(picture(tmp_path).read_bytes()).decode())
+    page.wait(lambda: page.text("count") == "1 object")
+    assert "dropped.png" in page.text("told")
+    assert not page.browser.run("return document.body.classList.contains('over')")
 
 
 def test_it_asks_only_its_own_server(page: Page, tmp_path: Path) -> None:

@@ -46,12 +46,12 @@ class ReadAhead:
     ) -> None:
         self.stop()
         self._thread.join(_PATIENCE)
+        self._queue.clear()
 
     def stop(self) -> None:
         """End the iteration, at once where it waits; a signal handler may call it (the lock is re-entrant)."""
         self._stop.set()
         with self._changed:
-            self._queue.clear()
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -61,10 +61,10 @@ class ReadAhead:
     def _take(self) -> Frame | None:
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._finished or self._stop.is_set())
-            if self._queue:
-                return self._pop()
             if self._stop.is_set():
                 return None
+            if self._queue:
+                return self._pop()
         if self._error is not None:
             raise self._error
         return None
