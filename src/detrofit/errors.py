@@ -10,6 +10,10 @@ class DetrofitError(Exception):
     """A mistake of the user's or of their files. Commands print its single line and exit with code 2."""
 
 
+class DetrofitWarning(UserWarning):
+    """Something that a user should know and that stops nothing. Commands print its single line on stderr."""
+
+
 def nearest(given: str, allowed: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the allowed name closest in spelling to `given`, or an empty string."""
     matches = difflib.get_close_matches(given, list(allowed), n=1, cutoff=0.5)

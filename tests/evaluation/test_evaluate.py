@@ -75,6 +75,16 @@ def test_incomplete_or_foreign_predictions_are_refused() -> None:
         evaluate(index, predictions)
 
 
+@pytest.mark.parametrize("place", ["box", "score"])
+def test_detections_that_are_not_finite_are_one_line(place: str) -> None:
+    predictions = Predictions()
+    box, score = np.array([BOX], np.float32), np.array([0.5])
+    (box if place == "box" else score).flat[0] = np.nan
+    predictions.add(0, box, score, np.array([1]))
+    with pytest.raises(DetrofitError, match=r"a detection in .* is not finite: the model has diverged"):
+        evaluate(make_index([[(BOX, 1)]]), predictions)
+
+
 def test_saved_folder_holds_tables_and_plots(tmp_path: Path) -> None:
     index, predictions = random_scene(5, num_images=20)
     evaluation = evaluate(index, predictions)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
+from detrofit import DetrofitError
+from detrofit.training.ema import ModelAverage
 from detrofit.training.finite import first_fault
+from detrofit.training.loop import train
 
 
 def model() -> nn.Sequential:
@@ -33,3 +37,16 @@ def test_a_frozen_weight_is_no_obstacle():
     net, images = model(), torch.ones(3, 2)
     net[0].requires_grad_(False)
     assert first_fault(net, lambda: {"loss": (net(images) * 0).sqrt().sum()}, images) == "the gradient of 2.bias"
+
+
+def test_a_diverged_average_is_one_line_before_it_is_scored(tiny, monkeypatch):
+    from detrofit.training import keeper
+
+    def spoilt(self, model, step, real=ModelAverage.update):
+        real(self, model, step)
+        self.model.encoder.input_projection["stride8"].conv.weight.data[0] = float("inf")
+
+    monkeypatch.setattr(ModelAverage, "update", spoilt)
+    monkeypatch.setattr(keeper, "validate", lambda *arguments, **options: pytest.fail("it was scored"))
+    with pytest.raises(DetrofitError, match=r"diverged: after 3 steps the averaged weight encoder\.input_projection\."):
+        train(tiny())

@@ -43,6 +43,8 @@ if kind == "teacher":  # surer of itself than random numbers are, so that its co
 images, targets = next(iter(EvaluationLoader(open_dataset(data).split("train"), (64, 64), 4, workers=0)))
 if kind == "empty":  # the second half of the batch has no box, which is all of rank 1's
     targets = [t if i < 2 else {**t, "boxes": t["boxes"][:0], "labels": t["labels"][:0]} for i, t in enumerate(targets)]
+if kind == "one":  # one box in all, which is rank 0's
+    targets = [{**t, **{k: t[k][: int(i == 0)] for k in ("boxes", "labels")}} for i, t in enumerate(targets)]
 share = 4 // devices.world_size
 mine = slice(devices.rank * share, (devices.rank + 1) * share)
 to_floats = devices.images

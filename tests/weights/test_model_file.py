@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 
 from detrofit import Detector, DetrofitError, build
+from detrofit.cli.app import main
 from detrofit.parts import registry
 from detrofit.parts.registry import all_parts
 from detrofit.weights.model_file import ModelInfo, is_model_file, load_model, read_info, save_model
@@ -103,6 +104,15 @@ def test_a_changed_part_warns_and_the_same_does_not(with_plugin):
     plugin.write_text(PLUGIN + "\n# another version\n")
     with pytest.warns(UserWarning, match="part 'my-identity' differs from the one"):
         load_model(file, plugins=[plugin])
+
+
+def test_commands_tell_of_a_changed_part_in_one_line(with_plugin, capsys):
+    file, plugin = with_plugin
+    plugin.write_text(PLUGIN + "\n# a third version\n")
+    assert main(["weights", "card", str(file), "--plugin", str(plugin)]) == 0
+    told = capsys.readouterr().err
+    assert told.startswith(f"warning: part 'my-identity' differs from the one that {file} was made with")
+    assert told.count("\n") == 1
 
 
 def test_a_file_of_a_newer_format_says_which_version_reads_it(file, tmp_path):

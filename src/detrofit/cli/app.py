@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 import typer.main
 
 from detrofit.cli.discovery import CommandFolder
-from detrofit.errors import DetrofitError
+from detrofit.errors import DetrofitError, DetrofitWarning
 from detrofit.extras import explain_missing_module
 from detrofit.version import __version__
 
@@ -39,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(command: Any, arguments: Sequence[str] | None) -> int:
     """Run `command` on `arguments`, print what the user did wrong in one line, and return the exit code."""
     try:
-        result = command.main(args=arguments, prog_name="detrofit", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", DetrofitWarning)
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
+            result = command.main(args=arguments, prog_name="detrofit", standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED
@@ -68,6 +73,14 @@ def _line_about(error: Exception) -> str | None:
     elif isinstance(error, OSError) and error.strerror:
         message = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return message if message is None else " ".join(message.split())
+
+
+def _show_warning(usual: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """What concerns the user in one line; warnings of libraries as Python shows them."""
+    if issubclass(category, DetrofitWarning):
+        print("warning:", " ".join(str(message).split()), file=sys.stderr)
+    else:
+        usual(message, category, *place)
 
 
 def _usage_message(error: Any) -> str:

@@ -133,6 +133,13 @@ def _check_coverage(index: DetectionIndex, predictions: Predictions) -> None:
         raise DetrofitError(
             f"{len(predictions)} pictures were predicted, but '{index.split}' has {len(index)}; give the same split"
         )
+    for image_index in range(len(index)):
+        boxes, scores, _ = predictions[image_index]
+        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+            raise DetrofitError(
+                f"a detection in {index.name(image_index)} is not finite: the model has diverged, or its numbers "
+                "are too large for the precision that it ran in"
+            )
     highest = max((int(predictions[i][2].max(initial=0)) for i in range(len(index))), default=0)
     if highest >= max(len(index.class_names), 1):
         raise DetrofitError(

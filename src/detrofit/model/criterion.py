@@ -71,8 +71,8 @@ class Criterion(nn.Module):
             output: what the detector returned for a batch of B images.
             targets: a dict for each image with `labels` int64 [n] and `boxes` [n,4] cxcywh in 0..1, n may be 0.
             image_size: (height, width) of the network's input in pixels.
-            num_boxes: number of target boxes to divide by, at least 1 is taken; default those in `targets`. Give the
-                mean over processes, or the sum over accumulated batches.
+            num_boxes: number of target boxes to divide by; default those in `targets`, or 1. Give the mean over
+                processes, or the sum over accumulated batches; where there is no box at all, of 1.
 
         Returns:
             `class`, `l1`, `box` of the last layer, then `class.layer0`, ..., `class.encoder`, ...,
@@ -98,7 +98,7 @@ class Criterion(nn.Module):
         num_boxes: float | None,
     ) -> Iterator[_Layer]:
         counts = [len(target["labels"]) for target in targets]
-        divisor = max(float(sum(counts) if num_boxes is None else num_boxes), 1.0)
+        divisor = max(float(sum(counts)), 1.0) if num_boxes is None else num_boxes
         auxiliary = [] if self.share_matches else list(output.auxiliary)
         matches = self.matcher([output.prediction, *auxiliary, *output.encoder], targets, image_size)
         if self.share_matches:

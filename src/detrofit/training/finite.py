@@ -64,9 +64,9 @@ def first_fault(model: nn.Module, run: Callable[[], Mapping[str, Tensor]], image
     """
     if not torch.isfinite(images).all():
         return "the pictures"
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            return f"the weight {name}"
+    weight = non_finite_tensor(model)
+    if weight is not None:
+        return f"the weight {weight}"
     found: list[str] = []
     hooks = [
         module.register_forward_hook(_note(name, found))
@@ -82,6 +82,14 @@ def first_fault(model: nn.Module, run: Callable[[], Mapping[str, Tensor]], image
         return f"the output of {found[0]}"
     bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
     return f"the loss {bad[0]}" if bad else _faulty_gradient(model, losses)
+
+
+def non_finite_tensor(model: nn.Module) -> str | None:
+    """The name of the first parameter or buffer that holds something else than finite numbers."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            return name
+    return None
 
 
 def _faulty_gradient(model: nn.Module, losses: Mapping[str, Tensor]) -> str | None:

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 
 from detrofit.config.schema import Experiment
+from detrofit.errors import DetrofitError
 from detrofit.evaluation.evaluate import Evaluation
 from detrofit.evaluation.picture_grid import save_picture_grid, spread_indices
 from detrofit.evaluation.predictions import Predictions
 from detrofit.model.detector import RTDETR
 from detrofit.training.devices import Devices
+from detrofit.training.finite import non_finite_tensor
 from detrofit.training.prepare import Material
 from detrofit.training.run_folder import BEST, LAST, RunFolder
 from detrofit.training.state import Progress, save_state
@@ -41,6 +43,7 @@ class Keeper:
     def validate(self, progress: Progress) -> Evaluation:
         """Score the validation split, record it, and keep the model file if it is the best so far."""
         self.devices.share_buffers(self.average)
+        self._check_average(progress)
         evaluation, predictions = validate(
             self.average,
             self.material.val,
@@ -56,9 +59,9 @@ class Keeper:
         row = {"step": progress.step, "epoch": progress.epoch + 1, "lr": lr, **losses, **evaluation.summary}
         self.run.record(row)
         if evaluation.summary["AP"] > progress.best:
-            progress.best = evaluation.summary["AP"]
             self._save_model(BEST, progress, progress.epoch + 1, evaluation)
             self._save_pictures(predictions, evaluation)
+            progress.best = evaluation.summary["AP"]  # last: whoever is interrupted before does all of it again
         return evaluation
 
     def save(self, progress: Progress) -> None:
@@ -73,6 +76,15 @@ class Keeper:
             if self.devices.accelerator.scaler is not None:
                 tensors["scaler"] = self.devices.accelerator.scaler.state_dict()
             save_state(self.run.path, progress, tensors)
+
+    def _check_average(self, progress: Progress) -> None:
+        """DetrofitError where training has diverged, before its detections are scored."""
+        name = non_finite_tensor(self.average)
+        if name is not None:
+            raise DetrofitError(
+                f"training has diverged: after {progress.step} steps the averaged weight {name} is not finite. "
+                "Lower --lr or set train.precision=fp32, and start anew"
+            )
 
     def _save_pictures(self, predictions: Predictions, evaluation: Evaluation) -> None:
         if self.run.writes:

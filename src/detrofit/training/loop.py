@@ -18,6 +18,7 @@ from detrofit.evaluation.evaluate import Evaluation
 from detrofit.training.devices import Devices
 from detrofit.training.ema import ModelAverage
 from detrofit.training.finite import FiniteGuard
+from detrofit.training.interruption import Interruption
 from detrofit.training.keeper import Keeper
 from detrofit.training.optimizer import freeze, freeze_norms, make_optimizer, set_learning_rate
 from detrofit.training.plan import Plan, make_plan
@@ -60,8 +61,14 @@ def resume(folder: Path) -> RunResult:
 def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
     """Train one model on one data set and leave everything in a run folder.
 
+    Ctrl-C and SIGTERM end it after the update that is being made, with KeyboardInterrupt; the state is saved then.
     Raises DetrofitError for anything that a user can cause, before any work where that can be known.
     """
+    with Interruption() as interruption:
+        return _train(experiment, resume_from, interruption)
+
+
+def _train(experiment: Experiment, resume_from: Path | None, interruption: Interruption) -> RunResult:
     settings = experiment.train
     devices = Devices(experiment.device, settings.precision, settings.channels_last)
     check_model(experiment)
@@ -126,27 +133,35 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
         reporter.say(
             f"run folder {run.path}, {plan.epochs} epochs of {plan.steps_per_epoch} steps, {devices.precision}"
         )
-        for epoch in range(progress.epoch, plan.epochs):
-            strong, started = epoch < plan.strong_epochs, time.perf_counter()
-            set_training_mode(model, frozen_norms)
-            batches = loader.batches(epoch, progress.step_in_epoch * settings.accumulate, strong)
-            for group in _grouped(batches, settings.accumulate):
-                set_learning_rate(optimizer, plan.lr_factor(progress.step))
-                losses = stepper.update(group, progress.step, several_sizes=strong and bool(sizes))
-                if losses is not None:
-                    average.update(model, progress.step)
-                _advance(progress, losses, guard)
-                pace.pictures += sum(len(targets) for _, targets in group)
-                reporter.step(epoch, plan.epochs, progress.sums.get("loss", 0.0) / max(1, progress.steps_summed))
-                if progress.step % settings.save_every == 0 and not guard.in_a_row:
+        try:
+            for epoch in range(progress.epoch, plan.epochs):
+                strong, started = epoch < plan.strong_epochs, time.perf_counter()
+                set_training_mode(model, frozen_norms)
+                batches = loader.batches(epoch, progress.step_in_epoch * settings.accumulate, strong)
+                for group in _grouped(batches, settings.accumulate):
+                    with interruption.held_back():
+                        set_learning_rate(optimizer, plan.lr_factor(progress.step))
+                        losses = stepper.update(group, progress.step, several_sizes=strong and bool(sizes))
+                        if losses is not None:
+                            average.update(model, progress.step)
+                        _advance(progress, losses, guard)
+                    pace.pictures += sum(len(targets) for _, targets in group)
+                    reporter.step(epoch, plan.epochs, progress.sums.get("loss", 0.0) / max(1, progress.steps_summed))
+                    if progress.step % settings.save_every == 0 and not guard.in_a_row:
+                        keeper.save(progress)
+                pace.seconds += time.perf_counter() - started
+                if (epoch + 1) % settings.val_every == 0 or epoch + 1 == plan.epochs:
+                    evaluation = keeper.validate(progress)
+                    reporter.say(_epoch_line(epoch, plan, progress, evaluation))
+                with interruption.held_back():
+                    progress.epoch, progress.step_in_epoch = epoch + 1, 0
+                    progress.sums, progress.steps_summed = {}, 0
                     keeper.save(progress)
-            pace.seconds += time.perf_counter() - started
-            if (epoch + 1) % settings.val_every == 0 or epoch + 1 == plan.epochs:
-                evaluation = keeper.validate(progress)
-                reporter.say(_epoch_line(epoch, plan, progress, evaluation))
-            progress.epoch, progress.step_in_epoch = epoch + 1, 0
-            progress.sums, progress.steps_summed = {}, 0
-            keeper.save(progress)
+        except KeyboardInterrupt:
+            if not guard.in_a_row:  # or the last state before the bad steps is the better one
+                keeper.save(progress)
+            reporter.say(f"stopped after {progress.step} steps; go on with: detrofit train --resume {run.path}")
+            raise
     run.close()
     return RunResult(run.path, progress.best, pace)
 

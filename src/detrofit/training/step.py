@@ -86,7 +86,7 @@ class Stepper:
                 step,
                 share=number * world_size + self.devices.rank,
                 shares=len(batches) * world_size,
-                num_boxes=boxes / world_size,
+                num_boxes=max(boxes, 1.0) / world_size,  # of all together, so that the processes' mean divides by it
                 max_boxes=int(most),
                 confidence=confidence / world_size,
             )

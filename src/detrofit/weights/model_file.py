@@ -14,7 +14,7 @@ import safetensors.torch
 from pydantic import BaseModel, ValidationError, model_validator
 
 from detrofit.config.models import checked_frame
-from detrofit.errors import DetrofitError
+from detrofit.errors import DetrofitError, DetrofitWarning
 from detrofit.model.build import assemble
 from detrofit.parts.registry import get_part, load_plugins
 from detrofit.parts.retrofit import parse_retrofit
@@ -176,4 +176,4 @@ def _check_parts(file: Path, origins: Mapping[str, _Origin]) -> None:
         of_this_package = here.source == origin.source == "detrofit"
         if not of_this_package and (here.source, here.version) != (origin.source, origin.version):
             message = f"part '{name}' differs from the one that {file} was made with ({origin.source})"
-            warnings.warn(message, stacklevel=3)
+            warnings.warn(message, DetrofitWarning, stacklevel=3)
