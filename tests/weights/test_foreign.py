@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -101,6 +102,38 @@ def test_official_checkpoints(model: RTDETR, tmp_path: Path, form: str) -> None:
     torch.save(content, file)
     version = "v2" if form == "v2" else ""
     check(file, model, f"rtdetr{version}-r18", f"official RT-DETR{version}")
+
+
+def libreyolo(state: dict[str, Tensor], **metadata: Any) -> dict[str, Any]:
+    """A checkpoint with LibreYOLO's metadata, schema 1.0; version 2 of the family keeps two of the decoder's buffers."""
+    known = {"schema_version": "1.0", "libreyolo_version": "1.6.0", "model_family": "rtdetr", "size": "r18"}
+    known |= {"task": "detect", "nc": 3, "names": {0: "red", 1: "white", 2: "platelet"}, "imgsz": 640}
+    return {"model": state, **known, "epoch": 3, "is_ema_weights": True, **metadata}
+
+
+@pytest.mark.parametrize("family", ["rtdetr", "rtdetrv2"])
+def test_libreyolo(model: RTDETR, tmp_path: Path, family: str) -> None:
+    state = official(model.state_dict())
+    if family == "rtdetrv2":
+        state = {name.replace("enc_output.0", "enc_output.proj"): tensor for name, tensor in state.items()}
+        state = {name.replace("enc_output.1", "enc_output.norm"): tensor for name, tensor in state.items()}
+        state |= {f"decoder.decoder.layers.{layer}.cross_attn.num_points_scale": torch.ones(12) for layer in range(3)}
+        state |= {"decoder.anchors": torch.zeros(1, 4, 4), "decoder.valid_mask": torch.ones(1, 4, 1, dtype=torch.bool)}
+    torch.save(libreyolo(state, model_family=family), tmp_path / "best.pt")
+    version = family.removeprefix("rtdetr")
+    check(tmp_path / "best.pt", model, f"rtdetr{version}-r18", f"LibreYOLO RT-DETR{version}")
+    found = read_foreign(tmp_path / "best.pt")
+    assert found is not None and found.names == ("red", "white", "platelet")
+
+
+def test_libreyolos_made_up_names_and_other_families(model: RTDETR, tmp_path: Path) -> None:
+    state = official(model.state_dict())
+    torch.save(libreyolo(state, names={0: "class_0", 1: "class_1", 2: "class_2"}), tmp_path / "a.pt")
+    found = read_foreign(tmp_path / "a.pt")
+    assert found is not None and found.class_names is None
+    torch.save(libreyolo(state, model_family="dfine"), tmp_path / "b.pt")
+    with pytest.raises(DetrofitError, match="holds LibreYOLO's 'dfine' for 'detect'"):
+        read_foreign(tmp_path / "b.pt")
 
 
 @pytest.mark.parametrize("form", ["folder", "file", "bin"])

@@ -19,6 +19,9 @@ def compare(
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     batch: Annotated[int | None, typer.Option(help="Pictures of a step.")] = None,
     imgsz: Annotated[str | None, typer.Option(help="Input size: one number, or HEIGHT,WIDTH.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="What every run starts from, as for `train`; default: none, for fairness.")
+    ] = None,
     swap: Swaps = [],  # noqa: B006 - typer needs a list
     set_: Settings = [],  # noqa: B006
     controls: Annotated[bool, typer.Option("--controls", help="Also run the controls of the base.")] = False,
@@ -44,7 +47,12 @@ def compare(
     from detrofit.comparison.study import load_study
     from detrofit.comparison.tables import live_table, print_plan, print_verdicts
 
-    options: dict[str, Any] = {"data": data, "imgsz": imgsz and parse_image_size(imgsz), "plugins": plugin or None}
+    options: dict[str, Any] = {
+        "data": data,
+        "imgsz": imgsz and parse_image_size(imgsz),
+        "plugins": plugin or None,
+        "weights": weights,
+    }
     options |= {"device": device, "workers": workers, "train.epochs": epochs, "train.batch": batch}
     options |= {"seeds": seeds, "margin": margin, "controls": "all" if controls else None}
     values = _values(study, variant, swap, options, set_, external)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from detrofit.cli.options import Plugins, parse_image_size
+from detrofit.cli.options import Plugins, Weights, model_file, parse_image_size
 
 if TYPE_CHECKING:
     from detrofit.deployment.export import Exported
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def export(
-    file: Annotated[Path, typer.Argument(help="A model file, or a run folder (its best.safetensors).")],
+    file: Annotated[str | None, typer.Argument(help="A model file, or a run folder (its best.safetensors).")] = None,
+    weights: Weights = None,
     format_: Annotated[Literal["onnx", "openvino"], typer.Option("--format", help="What to write.")] = "onnx",
     data: Annotated[
         Path | None,
@@ -41,14 +42,16 @@ def export(
     plugin: Plugins = [],  # noqa: B006 - typer needs a list
 ) -> None:
     """Export a trained model to ONNX or OpenVINO, checked against the model on pictures."""
-    from detrofit.deployment.export import export_file
+    from detrofit.deployment.export import default_target, export_file
     from detrofit.deployment.onnx import OPSET, ExportOptions
 
     precision = _precision(int8, half)
     size = parse_image_size(imgsz) if imgsz else None
     options = ExportOptions(size, _parse_batch(batch), raw, sampler, opset or OPSET, precision)
     limits = _limits(precision, max_drop)
-    _print(export_file(file, format_, options, out=out, data=data, plugins=plugin, limits=limits))
+    with model_file(file, weights) as (path, in_place):
+        out = out if out or in_place else default_target(Path(path.name), format_, precision)
+        _print(export_file(path, format_, options, out=out, data=data, plugins=plugin, limits=limits))
 
 
 def _precision(int8: bool, half: bool) -> Precision:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +14,10 @@ Swaps = Annotated[
 ]
 Settings = Annotated[list[str], typer.Option("--set", help="KEY=VALUE of any setting, e.g. train.lr=1e-3; repeatable.")]
 Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file with parts of your own; repeatable.")]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", help="In place of FILE: also another program's checkpoint, hf:ORGANISATION/NAME, a URL."),
+]
 Data = Annotated[Path, typer.Option("--data", help="data.yaml, COCO JSON or folder, or Pascal VOC folder.")]
 ImageSize = Annotated[str, typer.Option("--imgsz", help="Input size: one number, or HEIGHT,WIDTH; multiples of 32.")]
 Tile = Annotated[
@@ -39,3 +45,24 @@ def parse_swaps(swaps: list[str]) -> dict[str, Any]:
     from detrofit.config.load import parse_assignments
 
     return parse_assignments(swaps, "--swap")
+
+
+@contextmanager
+def model_file(file: str | None, weights: str | None) -> Iterator[tuple[Path, bool]]:
+    """The model file that a command shall read, and whether it lies where the person has put it.
+
+    `file` and `weights` take the same; one of them must be given. What was downloaded, or made of another program's
+    weights for now, has no place beside which results could go.
+    """
+    from detrofit.errors import DetrofitError
+
+    if (file is None) == (weights is None):
+        raise DetrofitError("give a model file, or --weights, and not both")
+    named = file if file is not None else str(weights)
+    if Path(named).suffix in (".onnx", ".xml"):  # of those that run without torch
+        yield Path(named), True
+        return
+    from detrofit.weights.import_file import as_model_file
+
+    with as_model_file(named) as path:
+        yield path, path == Path(named)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detrofit.cli.options import Device, Plugins, Tile
+from detrofit.cli.options import Device, Plugins, Tile, Weights, model_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,11 +22,12 @@ ROWS_SHOWN = 20  # sources by name; the rest are in the sum
 
 
 def predict(
-    file: Annotated[Path, typer.Argument(help="A model file.")],
+    file: Annotated[str, typer.Argument(help="A model file; with --weights the first of the sources.")],
     sources: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(help="Pictures, videos, folders, glob patterns, a camera (0), rtsp:// or http://, - (input)."),
-    ],
+    ] = None,
+    weights: Weights = None,
     threshold: Annotated[float | None, typer.Option(help="Lowest score; default: the file's own.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for what is saved.")] = Path("predictions"),
     save: Annotated[str, typer.Option(help="What to save: plot, coco, yolo, csv; several with commas.")] = "plot,coco",
@@ -43,6 +44,7 @@ def predict(
     from rich.progress import track
 
     from detrofit.cli.console import table_console
+    from detrofit.errors import DetrofitError
     from detrofit.runtime.detector import Detector
     from detrofit.runtime.frames import StreamLost
     from detrofit.runtime.writers import ResultWriters
@@ -50,10 +52,14 @@ def predict(
 
     chosen = None if device == "auto" else device
     tiling = parse_tiling(tile) if tile else None
-    detector = Detector(
-        file, threshold=threshold, device=chosen, plugins=plugin, half=half, threads=threads, tiling=tiling
-    )
-    results = detector.stream(list(sources), batch=batch, every=every)
+    shown = [*([file] if weights is not None else []), *(sources or [])]
+    if not shown:
+        raise DetrofitError("give pictures, a video, a folder or a camera to look at, after the model file")
+    with model_file(file if weights is None else None, weights) as (path, _):
+        detector = Detector(
+            path, threshold=threshold, device=chosen, plugins=plugin, half=half, threads=threads, tiling=tiling
+        )
+    results = detector.stream(shown, batch=batch, every=every)
     kinds = [kind.strip() for kind in save.split(",") if kind.strip()]
     total = results.expected()
     counts = Counts()

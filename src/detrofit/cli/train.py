@@ -22,7 +22,10 @@ def train(
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="A model file, another program's checkpoint, a timm backbone's weights, or 'imagenet'."),
+        typer.Option(help="auto, imagenet, none; a model file or another program's, hf:ORGANISATION/NAME, a URL."),
+    ] = None,
+    freeze: Annotated[
+        str | None, typer.Option(help="Addresses not to train, e.g. backbone.stem,backbone.stage1.")
     ] = None,
     require: Annotated[
         list[str], typer.Option(help="Fail unless all under this address comes from the weights; repeatable.")
@@ -47,6 +50,7 @@ def train(
     options: dict[str, Any] = {"data": data, "imgsz": imgsz and parse_image_size(imgsz), "weights": weights}
     options |= {"device": device, "workers": workers, "seed": seed, "name": name, "plugins": plugin or None}
     options |= {"require": require or None, "train.teacher": teacher, "train.warm_start": warm_start}
+    options["train.freeze"] = freeze and [address.strip() for address in freeze.split(",") if address.strip()]
     options |= {"train.epochs": epochs, "train.batch": batch, "train.lr": lr}
     options = {key: value for key, value in options.items() if value is not None}
     if resume is None:

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from detrofit.cli.options import Data, Device, Plugins, Tile, parse_image_size
+from detrofit.cli.options import Data, Device, Plugins, Tile, Weights, model_file, parse_image_size
 
 
 def val(
-    file: Annotated[Path, typer.Argument(help="A model file, or a run folder (its best.safetensors).")],
     data: Data,
+    file: Annotated[str | None, typer.Argument(help="A model file, or a run folder (its best.safetensors).")] = None,
+    weights: Weights = None,
     split: Annotated[str, typer.Option(help="The split to score.")] = "test",
     imgsz: Annotated[str | None, typer.Option(help="Input size; default: the one it was trained at.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 8,
@@ -34,14 +35,16 @@ def val(
 
     tiling = parse_tiling(tile) if tile else None
     size = parse_image_size(imgsz) if imgsz else None
-    score = partial(score_file, file, data, split, imgsz=size, batch=batch, workers=workers, device=device)
-    folder, evaluation = score(out=out, plugins=plugin)
-    if evaluation is not None:
-        evaluation.render(table_console())
-        print(errors_line(folder))
-        print(f"tables, plots and predictions in {folder}, the worst errors in {folder / 'errors.html'}")
-    if tiling is not None:
-        tiled_folder, tiled = score(out=out and out.with_name(f"{out.name}-tiled"), plugins=plugin, tiling=tiling)
-        if evaluation is not None and tiled is not None:
-            print_by_size({"whole": evaluation, f"in tiles of {tiling.size}": tiled}, table_console())
-            print(f"the same for pictures in tiles in {tiled_folder}")
+    with model_file(file, weights) as (path, in_place):
+        out = out if out or in_place else Path(f"val-{split}")
+        score = partial(score_file, path, data, split, imgsz=size, batch=batch, workers=workers, device=device)
+        folder, evaluation = score(out=out, plugins=plugin)
+        if evaluation is not None:
+            evaluation.render(table_console())
+            print(errors_line(folder))
+            print(f"tables, plots and predictions in {folder}, the worst errors in {folder / 'errors.html'}")
+        if tiling is not None:
+            tiled_folder, tiled = score(out=out and out.with_name(f"{out.name}-tiled"), plugins=plugin, tiling=tiling)
+            if evaluation is not None and tiled is not None:
+                print_by_size({"whole": evaluation, f"in tiles of {tiling.size}": tiled}, table_console())
+                print(f"the same for pictures in tiles in {tiled_folder}")

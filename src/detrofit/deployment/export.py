@@ -76,7 +76,7 @@ def export_file(
     kept with `.rejected` after its name.
     """
     file, options, plugins = file / BEST if file.is_dir() else file, options or ExportOptions(), list(plugins)
-    target = out or _default_target(file, format_, options.precision)
+    target = out or default_target(file, format_, options.precision)
     if target.suffix.lower() != SUFFIXES[format_]:
         raise DetrofitError(f"an {format_} file ends in {SUFFIXES[format_]}, not as in '{target}'")
     dataset = open_dataset(data) if data else None
@@ -153,7 +153,7 @@ def _write_openvino(target: Path, base: Path, precision: Precision, calibration:
     return Written(files, float_file, half_precision())
 
 
-def _default_target(file: Path, format_: Format, precision: Precision) -> Path:
+def default_target(file: Path, format_: Format, precision: Precision) -> Path:
     """Beside the model file, e.g. best.onnx or best.int8.onnx."""
     return file.with_suffix(("" if precision == "float32" else f".{precision}") + SUFFIXES[format_])
 

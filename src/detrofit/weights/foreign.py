@@ -1,7 +1,8 @@
 """Weights of other programs, known by what a file holds: whose they are, and the same under our names.
 
-Known are official RT-DETR and RT-DETRv2 checkpoints, those of Hugging Face transformers (a folder or a file), and
-Ultralytics' RT-DETR with an HGNetv2.
+Known are official RT-DETR and RT-DETRv2 checkpoints, those of Hugging Face transformers (a folder or a file), of
+LibreYOLO, which keeps the official names and adds what it knows about the model, and Ultralytics' RT-DETR with an
+HGNetv2.
 """
 
 from __future__ import annotations
@@ -198,12 +199,28 @@ def _from_official(content: Any, config: Mapping[str, Any]) -> Foreign | None:
     state = _plain(content)
     if state is None or not any(_OFFICIAL.match(name) for name in state):
         return None
+    if isinstance(content, dict) and "libreyolo_version" in content:
+        return _from_libreyolo(content, state)
     version = 2 if any("num_points_scale" in name or "enc_output.proj." in name for name in state) else 1
     return _as_zoo_model(
         f"official RT-DETR{'v2' if version == 2 else ''}",
         from_official(state),
         _of_version(version),
         licence="Apache-2.0, as the official repository states",
+    )
+
+
+def _from_libreyolo(content: Mapping[str, Any], state: Mapping[str, Tensor]) -> Foreign:
+    """Checkpoints of its schema 1.0: weights under `model`, family and class names beside them."""
+    family = content.get("model_family")
+    if family not in ("rtdetr", "rtdetrv2") or content.get("task", "detect") != "detect":
+        raise DetrofitError(f"holds LibreYOLO's '{family}' for '{content.get('task')}'; known are rtdetr and rtdetrv2")
+    return _as_zoo_model(
+        "LibreYOLO RT-DETR" + ("v2" if family == "rtdetrv2" else ""),
+        from_official(state),
+        _of_version(2 if family == "rtdetrv2" else 1),
+        class_names=_names(content.get("names")),
+        licence="Apache-2.0 for the published models, as LibreYOLO states; ask whoever trained others",
     )
 
 
@@ -219,7 +236,7 @@ def _names(value: Any) -> tuple[str, ...] | None:
         value = [by_id[key] for key in sorted(by_id)] if sorted(by_id) == list(range(len(value))) else None
     if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
         return None
-    return None if all(re.fullmatch(r"LABEL_\d+", name) for name in value) else tuple(value)
+    return None if all(re.fullmatch(r"LABEL_\d+|class_\d+", name) for name in value) else tuple(value)
 
 
 def _as_zoo_model(

@@ -2,32 +2,66 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from detrofit.config.models import build
 from detrofit.errors import DetrofitError
+from detrofit.weights.fetch import fetch, is_remote
 from detrofit.weights.foreign import Foreign, read_foreign
 from detrofit.weights.model_file import ModelInfo, is_model_file, save_model
 
 _INPUT_SIZE = (640, 640)  # what every published RT-DETR was trained at
 
 
-def import_weights(source: Path, target: Path) -> Foreign:
-    """Write the model file `target` from a file or Hugging Face folder `source`, and return what was found in it.
+def import_weights(source: str, target: Path, settings: Mapping[str, Any] | None = None) -> Foreign:
+    """Write the model file `target` from a file, folder, URL or name on the hub; what was found in it.
+
+    Args:
+        settings: numbers of the frame that a checkpoint does not tell, e.g. `{"sampling": "discrete"}`.
 
     Raises DetrofitError for weights of no known program, or of a model that is not in the zoo.
     """
-    if source.is_file() and is_model_file(source):
+    file = fetch(source)
+    if file.is_file() and is_model_file(file):
         raise DetrofitError(f"{source} is a model file already; nothing to import")
-    foreign = read_foreign(source)
+    foreign = read_foreign(file)
     if foreign is None:
         raise DetrofitError(
             f"{source} holds weights of no known program; known are official RT-DETR and RT-DETRv2, Hugging Face, "
-            "and Ultralytics RT-DETR"
+            "LibreYOLO, and Ultralytics RT-DETR"
         )
-    model = build(foreign.model, num_classes=foreign.num_classes, settings=foreign.settings)
+    model = build(foreign.model, num_classes=foreign.num_classes, settings={**foreign.settings, **(settings or {})})
     model.load_state_dict(foreign.state)
-    facts = {"imported_from": foreign.source, "licence": foreign.licence}
+    facts = {"imported_from": f"{foreign.source} {source if is_remote(source) else file.name}"}
+    facts |= {"licence": foreign.licence}
     ids = tuple(range(foreign.num_classes))
     save_model(target, model, ModelInfo(foreign.model, foreign.names, ids, _INPUT_SIZE, trained=facts))
     return foreign
+
+
+@contextmanager
+def as_model_file(named: str) -> Iterator[Path]:
+    """A model file of ours for whatever `named` names: itself, or for as long as the context lasts one made of it.
+
+    A path that does not exist, and a folder that is no model's, are left to those who read them.
+    """
+    path = fetch(named) if is_remote(named) else Path(named)
+    ours = is_model_file(path) if path.is_file() else not (path / "config.json").is_file()
+    if ours:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="detrofit-") as folder:
+        target = Path(folder, f"{_name_of(named)}.safetensors")
+        import_weights(str(path), target)
+        yield target
+
+
+def _name_of(named: str) -> str:
+    """The last piece of a path, URL or name on the hub, as the name of a file."""
+    last = re.split(r"[/\\]", named.partition("#")[0].rstrip("/\\"))[-1]
+    return re.sub(r"\.(pth|pt|bin|ckpt|safetensors)$", "", last) or "model"

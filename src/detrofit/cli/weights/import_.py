@@ -9,12 +9,18 @@ import typer
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="A checkpoint of another program, or a Hugging Face folder.")],
+    file: Annotated[
+        str, typer.Argument(help="A checkpoint of another program, a Hugging Face folder, hf:ORGANISATION/NAME, a URL.")
+    ],
     out: Annotated[Path, typer.Option(help="The model file to write.")],
+    set_: Annotated[
+        list[str], typer.Option("--set", help="What the file does not tell of the frame, e.g. sampling=discrete.")
+    ] = [],  # noqa: B006 - typer needs a list
 ) -> None:
     """Make a model file from an RT-DETR checkpoint of another program; nothing in it is executed."""
+    from detrofit.config.load import parse_assignments
     from detrofit.weights.import_file import import_weights
 
-    found = import_weights(file, out)
+    found = import_weights(file, out, parse_assignments(set_, "--set"))
     print(f"{found.source}, here {found.model}, {found.num_classes} classes; licence: {found.licence}")
     print(f"model file {out}")
