@@ -105,7 +105,7 @@ def test_official_checkpoints(model: RTDETR, tmp_path: Path, form: str) -> None:
 
 
 def libreyolo(state: dict[str, Tensor], **metadata: Any) -> dict[str, Any]:
-    """A checkpoint with LibreYOLO's metadata, schema 1.0; version 2 of the family keeps two of the decoder's buffers."""
+    """A checkpoint with LibreYOLO's metadata, schema 1.0."""
     known = {"schema_version": "1.0", "libreyolo_version": "1.6.0", "model_family": "rtdetr", "size": "r18"}
     known |= {"task": "detect", "nc": 3, "names": {0: "red", 1: "white", 2: "platelet"}, "imgsz": 640}
     return {"model": state, **known, "epoch": 3, "is_ema_weights": True, **metadata}
