@@ -16,7 +16,7 @@ from PIL import Image
 from detrofit.errors import DetrofitError
 from detrofit.runtime.frames import Frame, Reading, StreamLost, read_frames
 from detrofit.runtime.sources import Video, find_sources
-from tests.runtime.videos import breaking_server, brightness_of, write_video
+from tests.runtime.videos import breaking_server, brightness_of, write_pictures, write_video
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 from detrofit.runtime.video import BackOff, expected_frames, video_frames  # noqa: E402
@@ -87,7 +87,9 @@ def test_damaged_frames_are_skipped_and_counted(tmp_path: Path, caplog: pytest.L
 
 
 def test_a_film_that_was_taken_sideways_is_turned(tmp_path: Path) -> None:
-    file = write_video(tmp_path / "a.mp4", frames=2, size=(32, 64))
+    picture = np.zeros((32, 64, 3), np.uint8)
+    picture[:, 32:] = 200  # bright on the right
+    file = write_pictures(tmp_path / "a.mp4", [picture] * 2, (32, 64))
     content = bytearray(file.read_bytes())
     start = content.index(b"tkhd") + 4 + 40  # the matrix of the only track: version 0 has 40 bytes before it
     one, minus = (0x10000).to_bytes(4, "big"), (-0x10000 & 0xFFFFFFFF).to_bytes(4, "big")
@@ -95,7 +97,9 @@ def test_a_film_that_was_taken_sideways_is_turned(tmp_path: Path) -> None:
     zero = bytes(4)
     content[start : start + 20] = zero + one + zero + minus + zero  # a quarter clockwise, as phones write it
     file.write_bytes(content)
-    assert {frame.pixels.shape for frame in frames_of(file)} == {(64, 32, 3)}
+    for frame in frames_of(file):
+        assert frame.pixels.shape == (64, 32, 3)
+        assert frame.pixels[:28].mean() < 20 and frame.pixels[36:].mean() > 180, "what was right is below now"
 
 
 def test_a_recording_behind_an_address_goes_on_where_it_broke(tmp_path: Path) -> None:
@@ -122,6 +126,18 @@ def test_a_live_stream_is_opened_again_until_it_stays_away(tmp_path: Path, caplo
     assert reading.reopened == 1 and all(frame.live for frame in frames) and len(frames) > 20
     assert "\n" not in str(caught.value) and "opening it again in" in caplog.text
     assert all(a.seconds <= b.seconds for a, b in itertools.pairwise(frames))  # type: ignore[operator]
+
+
+def test_a_web_camera_that_sends_one_jpeg_after_another() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(file, "JPEG")
+    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(file.getvalue())}\r\n\r\n".encode()
+    content = (head + file.getvalue() + b"\r\n") * 8
+    frames = []
+    with breaking_server(content, [len(content)]) as server, pytest.raises(StreamLost):
+        for frame in video_frames(find_sources(server.address)[0], 0, Reading(), QUICK):  # type: ignore[arg-type]
+            frames.append(frame)
+    assert len(frames) >= 6 and all(frame.live and frame.pixels.shape == (30, 40, 3) for frame in frames)
 
 
 def test_the_pauses_double_up_to_a_bound() -> None:

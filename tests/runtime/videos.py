@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,16 +22,22 @@ def write_video(
     path: Path, frames: int = 20, size: tuple[int, int] = (48, 64), codec: str = "mpeg4", form: str | None = None
 ) -> Path:
     """A video of 25 frames a second, each of one brightness; `size` is height and width."""
+    pictures = (np.full((*size, 3), brightness_of(number), np.uint8) for number in range(frames))
+    return write_pictures(path, pictures, size, codec, form)
+
+
+def write_pictures(
+    path: Path, pictures: Iterable[np.ndarray], size: tuple[int, int], codec: str = "mpeg4", form: str | None = None
+) -> Path:
+    """A video of 25 frames a second; `size` is height and width of all of them."""
     av = pytest.importorskip("av", reason="PyAV is not installed")
-    height, width = size
     with av.open(str(path), "w", format=form) as container:
         stream = container.add_stream(codec, rate=25)
-        stream.width, stream.height = width, height
+        stream.height, stream.width = size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.time_base = Fraction(1, 25)
         stream.codec_context.gop_size = 5
-        for number in range(frames):
-            pixels = np.full((height, width, 3), brightness_of(number), np.uint8)
+        for pixels in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     return path

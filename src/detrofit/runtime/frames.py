@@ -92,7 +92,7 @@ def read_frames(sources: Sequence[Picture | Video], reading: Reading) -> Generat
                 raise
             reading.skip(str(error))
     if not reading.read and not reading.stop.is_set():
-        raise DetrofitError(f"none of the {len(sources)} sources could be read; the first reasons are above")
+        raise DetrofitError(f"none of the {len(sources)} sources could be read, for the reasons told before")
 
 
 def _frames_of(source: Picture | Video, index: int, reading: Reading) -> Iterator[Frame]:

@@ -86,5 +86,5 @@ class Service:
 
 def _plot(content: bytes, found: Detections) -> bytes:
     file = io.BytesIO()
-    found.plot(content).save(file, "PNG", compress_level=1)  # three times as fast as the default, a little larger
+    found.plot(content).save(file, "PNG", compress_level=1)  # somebody waits for it; a small file matters less
     return file.getvalue()
