@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _PLACES = (
     (11, 0, "left", "center"), (-11, 0, "right", "center"), (0, 12, "center", "bottom"), (0, -12, "center", "top"),
     (9, 11, "left", "bottom"), (9, -11, "left", "top"), (-9, 11, "right", "bottom"), (-9, -11, "right", "top"),
+    (0, 26, "center", "bottom"), (0, -26, "center", "top"),
     (16, 24, "left", "bottom"), (16, -24, "left", "top"), (-16, 24, "right", "bottom"), (-16, -24, "right", "top"),
 )  # fmt: skip
 _FARTHER = 8.0 * np.arange(len(_PLACES))  # what a later place costs, in units of area covered

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detrofit.comparison.report.content import Content
+from detrofit.comparison.report.content import NOTHING, Content
+from detrofit.pages.blocks import Cell, Column, Row, Table
 from detrofit.pages.charts import Chart, Sheet, draw_chart, short
 from detrofit.pages.colours import Series, ink
 from detrofit.pages.labels import spread_apart
@@ -63,7 +64,23 @@ def curve_chart(content: Content) -> Chart | None:
         alternative=f"Validation AP at the last epoch: {', '.join(words)}.",
         height=max(400, 60 + 19 * len(curves)),
         narrow_height=330 + 20 * len(curves),
+        numbers=_numbers(curves),
     )  # fmt: skip
+
+
+def _numbers(curves: list[Curve]) -> Table:
+    columns = [Column("epoch"), *(Column(curve.series.name) for curve in curves)]
+    epochs = sorted({epoch for curve in curves for epoch in curve.epochs.tolist()})
+    rows = [Row([f"{epoch:g}", *(_at(curve, epoch) for curve in curves)]) for epoch in epochs]
+    return Table("Validation AP by epoch, mean and range over seeds", columns, rows, compact=True)
+
+
+def _at(curve: Curve, epoch: float) -> Cell:
+    places = np.flatnonzero(curve.epochs == epoch)
+    if not len(places):
+        return Cell(NOTHING)
+    mean, low, high = (float(values[places[0]]) for values in (curve.mean, curve.low, curve.high))
+    return Cell(f"{mean:.1f}", small=f"{low:.1f} to {high:.1f}", value=mean)
 
 
 def _draw(sheet: Sheet, curves: list[Curve]) -> None:

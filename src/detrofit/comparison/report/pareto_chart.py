@@ -10,7 +10,7 @@ import numpy as np
 
 from detrofit.comparison.pareto import Cost, ParetoPoint, exact, pareto_points, timed
 from detrofit.comparison.report.content import Content, plain, runtime_words
-from detrofit.pages.blocks import slug
+from detrofit.pages.blocks import Cell, Column, Row, Table, slug
 from detrofit.pages.charts import Chart, Sheet, draw_chart, short
 from detrofit.pages.colours import ink
 from detrofit.pages.labels import label_points
@@ -62,7 +62,31 @@ def pareto_chart(content: Content, axis: CostAxis) -> Chart | None:
         alternative=f"AP against {axis.label}, {len(points)} variants; on the front: {front}.",
         height=400,
         narrow_height=330,
+        numbers=_numbers(content, axis, points),
     )  # fmt: skip
+
+
+def _numbers(content: Content, axis: CostAxis, points: Sequence[ParetoPoint]) -> Table:
+    columns = [
+        Column("variant"),
+        Column("test AP"),
+        Column(axis.label),
+        Column("on the front"),
+        Column("in % of draws"),
+    ]
+    rows = []
+    for point in points:
+        ends = f"{plain(point.ap_interval[0])} to {plain(point.ap_interval[1])}" if point.ap_interval else ""
+        cost = f"{point.cost.low:.4g} to {point.cost.high:.4g}" if point.cost.low < point.cost.high else ""
+        cells: list[Cell | str] = [
+            point.name,
+            Cell(f"{point.ap:.2f}", small=ends, value=point.ap),
+            Cell(f"{point.cost.value:.4g}", small=cost, value=point.cost.value),
+            "yes" if point.on_front else "no",
+            Cell(f"{100 * point.share:.0f}", value=point.share),
+        ]
+        rows.append(Row(cells, content.series[point.name]))
+    return Table(f"AP against {axis.title}", columns, rows)
 
 
 def _draw(sheet: Sheet, content: Content, axis: CostAxis, points: Sequence[ParetoPoint]) -> None:
@@ -71,7 +95,7 @@ def _draw(sheet: Sheet, content: Content, axis: CostAxis, points: Sequence[Paret
     for point in points:
         _draw_point(sheet, axes, content, axis, point)
     axes.set(xlabel=axis.label, ylabel="test AP")
-    axes.margins(x=0.12, y=0.1)
+    axes.margins(x=0.2 if sheet.narrow else 0.12, y=0.1)
     named = [(each.cost.value, each.ap, short(each.name, 16 if sheet.narrow else 26)) for each in points]
     labels = label_points(sheet, axes, named, [bar for each in points for bar in _bars(each)])
     for point, label in zip(points, labels, strict=True):
