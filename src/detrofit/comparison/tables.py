@@ -103,7 +103,9 @@ def verdict_words(comparison: dict[str, Any]) -> str:
     if len(comparison["seeds"]) < 2:
         return "cannot tell (1 seed)"
     return (
-        f"cannot tell ({more} more seeds would probably decide)" if more else "cannot tell (more seeds would not help)"
+        f"cannot tell ({more} more seed{'s' * (more != 1)} would probably decide)"
+        if more
+        else "cannot tell (more seeds would not help)"
     )
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from detrofit.data.index import DetectionIndex
 from detrofit.evaluation.error_impact import MISSED, ErrorAnalysis
@@ -15,9 +12,9 @@ from detrofit.evaluation.errors import KINDS, RIGHT
 from detrofit.evaluation.evaluate import Evaluation
 from detrofit.evaluation.predictions import Predictions
 from detrofit.files import write_file
-from detrofit.pages.blocks import Box, Cell, Column, Facts, Page, Panel, Picture, PictureRow, Row, Section, Table, Text
+from detrofit.pages.blocks import BoxKind, Cell, Column, Facts, Page, Panel, PictureRow, Row, Section, Table, Text
+from detrofit.pages.pictures import EmbeddedPicture
 from detrofit.pages.render import render_page
-from detrofit.pictures import decode_picture
 
 SHOWN = 12  # pictures of each sort
 SIDE = 480  # of a shown picture, in pixels at most
@@ -106,7 +103,7 @@ class _Gallery:
     def __init__(self, index: DetectionIndex, predictions: Predictions, analysis: ErrorAnalysis) -> None:
         self.index, self.predictions, self.analysis = index, predictions, analysis
         self.matches, self.kind = analysis.errors.matches, analysis.errors.kind
-        self._pictures: dict[int, tuple[Picture, float]] = {}
+        self._pictures: dict[int, EmbeddedPicture] = {}
 
     def false_alarms(self) -> list[Panel]:
         """The surest detections that are wrong, at the threshold or above."""
@@ -134,7 +131,7 @@ class _Gallery:
         text = f"{name}, {box[2] - box[0]:.0f} x {box[3] - box[1]:.0f} pixels: missed"
         return self._panel(image, text, [(box, "missed", text), *self._found(image)])
 
-    def _found(self, image: int) -> list[tuple[np.ndarray, str, str]]:
+    def _found(self, image: int) -> list[tuple[np.ndarray, BoxKind, str]]:
         """What was found in a picture, for a look at what took the missed object's place."""
         rows = np.flatnonzero((self.matches.image_index == image) & (self.matches.score >= self.analysis.threshold))
         boxes = self.predictions.of(image)[0]
@@ -147,25 +144,19 @@ class _Gallery:
             for row in rows
         ]
 
-    def _panel(self, image: int, text: str, boxes: list[tuple[np.ndarray, str, str]]) -> Panel:
-        picture, ratio = self._picture(image)
-        truth = [
+    def _panel(self, image: int, text: str, boxes: list[tuple[np.ndarray, BoxKind, str]]) -> Panel:
+        picture = self._picture(image)
+        truth: list[tuple[np.ndarray, BoxKind, str]] = [
             (box, "truth", f"{self.index.class_names[label]} (there)")
             for box, label in zip(self.index.boxes(image), self.index.labels_of(image))
         ]
-        drawn = [Box(tuple((box * ratio).tolist()), kind, said) for box, kind, said in (*truth, *boxes)]  # type: ignore[arg-type]
         name = Path(self.index.name(image)).name
-        return Panel(f"{text} ({name})", picture, drawn, f"{name}: {text}")
+        return Panel(
+            f"{text} ({name})", picture.picture, [picture.box(*each) for each in (*truth, *boxes)], f"{name}: {text}"
+        )
 
-    def _picture(self, image: int) -> tuple[Picture, float]:
-        """The picture as a JPEG in a data URI, and its scale."""
+    def _picture(self, image: int) -> EmbeddedPicture:
+        """The picture, small, made once."""
         if image not in self._pictures:
-            pixels = Image.fromarray(decode_picture(self.index.path(image), at_least=(SIDE, SIDE)))
-            width, height = int(self.index.widths[image]), int(self.index.heights[image])
-            ratio = min(1.0, SIDE / max(width, height))
-            pixels = pixels.resize((max(1, round(width * ratio)), max(1, round(height * ratio))))
-            buffer = io.BytesIO()
-            pixels.save(buffer, "JPEG", quality=88)
-            text = base64.b64encode(buffer.getvalue()).decode()
-            self._pictures[image] = Picture(f"data:image/jpeg;base64,{text}", pixels.width, pixels.height), ratio
+            self._pictures[image] = EmbeddedPicture(self.index.path(image), SIDE)
         return self._pictures[image]

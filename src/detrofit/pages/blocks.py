@@ -137,7 +137,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class PictureRow:
-    """Panels side by side."""
+    """Panels side by side; more than three make rows."""
 
     template: ClassVar[str] = "pictures.html"
     title: str

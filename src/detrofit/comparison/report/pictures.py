@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from detrofit.comparison.analysis import Results
 from detrofit.comparison.report.content import Content, signed
@@ -16,13 +13,12 @@ from detrofit.comparison.report.differing_pictures import Difference, Sight, Sig
 from detrofit.comparison.study import BASE
 from detrofit.data.index import DetectionIndex
 from detrofit.errors import DetrofitError
-from detrofit.pages.blocks import Block, Box, BoxKind, Fold, Panel, Picture, PictureRow, Text
-from detrofit.pictures import decode_picture
+from detrofit.pages.blocks import Block, Box, BoxKind, Fold, Panel, PictureRow, Text
+from detrofit.pages.pictures import EmbeddedPicture
 
 EACH_WAY = 2  # pictures of a variant where it is better, and where it is worse
 _MOST_VARIANTS = 8
-_SIDE = 512  # pixels of an embedded picture's longer side
-_QUALITY = 78
+SIDE = 512  # pixels of an embedded picture's longer side
 _READING = (
     "For each variant the pictures whose F1 at IoU 0.5 differs most from the base's, mean over up to three seeds, each "
     "run at the score threshold of its best F1; drawn is the seed nearest to the mean. Solid blue: found. Dashed "
@@ -62,19 +58,21 @@ def _variant(name: str, sights: Sights, shown: _Shown, is_open: bool) -> Block:
 
 
 def _row(name: str, each: Difference, sights: Sights, shown: _Shown) -> PictureRow:
-    objects = [place for place in shown.objects(each.position) if not shown.index.crowd[place]]
-    truth = [shown.box(shown.index.boxes_xyxy[place], each.position, "truth", shown.name(place)) for place in objects]
+    picture = shown.picture(each.position).picture
+    truth = [
+        shown.object_box(place, each.position, "truth", shown.name(place)) for place in shown.objects(each.position)
+    ]
     title = shown.index.name(each.position)
-    note = f"F1 {signed(each.f1)} for {name}, seed {each.seed}"
     panels = [
-        Panel(f"truth: {len(truth)} objects", shown.picture(each.position), truth, f"{title}: {len(truth)} objects"),
+        Panel(f"truth: {len(truth)} objects", picture, truth, f"{title}: {len(truth)} objects"),
         *(_panel(who, sights.of(who, each.seed), each.position, shown) for who in (BASE, name)),
     ]
-    return PictureRow(title, panels, note)
+    return PictureRow(title, panels, f"F1 {signed(each.f1)} for {name}, seed {each.seed}")
 
 
 def _panel(who: str, sight: Sight, position: int, shown: _Shown) -> Panel:
     matches = sight.matches
+    embedded = shown.picture(position)
     boxes_xyxy, scores, labels = sight.predictions.of(position)
     detections = np.flatnonzero((matches.image_index == position) & sight.counted)
     objects = matches.matched_object[0, detections]
@@ -82,14 +80,12 @@ def _panel(who: str, sight: Sight, position: int, shown: _Shown) -> Panel:
     for detection, target in zip(matches.position[detections], objects, strict=True):
         kind: BoxKind = "found" if target >= 0 else "false"
         text = f"{shown.index.class_names[labels[detection]]} {scores[detection]:.2f}, {kind}"
-        boxes.append(shown.box(boxes_xyxy[detection], position, kind, text))
-    missed = [place for place in shown.objects(position) if not shown.index.crowd[place] and place not in set(objects)]
-    boxes += [
-        shown.box(shown.index.boxes_xyxy[place], position, "missed", f"{shown.name(place)}, missed") for place in missed
-    ]
+        boxes.append(embedded.box(boxes_xyxy[detection], kind, text))
+    missed = [place for place in shown.objects(position) if place not in objects]
+    boxes += [shown.object_box(place, position, "missed", f"{shown.name(place)}, missed") for place in missed]
     found, false = int((objects >= 0).sum()), int((objects < 0).sum())
     words = f"{who}: {found} found, {false} false, {len(missed)} missed"
-    return Panel(words, shown.picture(position), boxes, f"{shown.index.name(position)}, {words}")
+    return Panel(words, embedded.picture, boxes, f"{shown.index.name(position)}, {words}")
 
 
 class _Shown:
@@ -97,30 +93,23 @@ class _Shown:
 
     def __init__(self, index: DetectionIndex) -> None:
         self.index = index
-        self._pictures: dict[int, Picture] = {}
+        self._pictures: dict[int, EmbeddedPicture] = {}
 
-    def objects(self, position: int) -> range:
-        """The objects of a picture, among all of the split."""
-        return range(*self.index.box_offsets[position : position + 2].tolist())
+    def objects(self, position: int) -> list[int]:
+        """The objects of a picture that count, among all of the split."""
+        places = range(*self.index.box_offsets[position : position + 2].tolist())
+        return [place for place in places if not self.index.crowd[place]]
 
     def name(self, place: int) -> str:
         """The class of an object."""
         return self.index.class_names[self.index.labels[place]]
 
-    def picture(self, position: int) -> Picture:
-        """A picture, small, as a JPEG."""
+    def picture(self, position: int) -> EmbeddedPicture:
+        """A picture of the split, small."""
         if position not in self._pictures:
-            image = Image.fromarray(decode_picture(self.index.path(position), at_least=(_SIDE, _SIDE)))
-            image.thumbnail((_SIDE, _SIDE))
-            buffer = io.BytesIO()
-            image.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
-            text = base64.b64encode(buffer.getvalue()).decode()
-            self._pictures[position] = Picture(f"data:image/jpeg;base64,{text}", image.width, image.height)
+            self._pictures[position] = EmbeddedPicture(self.index.path(position), SIDE)
         return self._pictures[position]
 
-    def box(self, xyxy: np.ndarray, position: int, kind: BoxKind, text: str) -> Box:
-        """A box of the original picture on the embedded one."""
-        picture = self.picture(position)
-        scale = np.array([picture.width / self.index.widths[position], picture.height / self.index.heights[position]])
-        x0, y0, x1, y1 = (np.asarray(xyxy, float) * np.tile(scale, 2)).tolist()
-        return Box((x0, y0, x1, y1), kind, text)
+    def object_box(self, place: int, position: int, kind: BoxKind, text: str) -> Box:
+        """An object's own box."""
+        return self.picture(position).box(self.index.boxes_xyxy[place], kind, text)
