@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from detrofit.cli import bench as bench_module
 from detrofit.cli.app import main
 from detrofit.deployment.latency import measure
-from detrofit.deployment.turns import spread
+from detrofit.deployment.turns import spread, take_turns
 from detrofit.errors import DetrofitError
 
 
@@ -19,20 +23,81 @@ def test_the_interval_of_the_median_holds_the_true_one_as_often_as_it_says() -> 
     assert 0.93 <= np.mean(held) <= 1.0
 
 
+def test_turns_begin_with_another_each_round_and_keep_results_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detrofit.deployment.turns.PAUSE", 0)
+    order: list[int] = []
+
+    def run(number: int) -> tuple[float]:
+        order.append(number)
+        return (float(number),)
+
+    samples = take_turns([lambda: run(0), lambda: run(1), lambda: run(2)], 7)
+    assert order[:6] == [0, 1, 2, 1, 2, 0]
+    assert samples.shape == (7, 3, 1) and (samples[..., 0] == [0, 1, 2]).all()
+    assert len(take_turns([lambda: run(0)], 50, seconds=0.0)) == 6
+
+
 def test_too_few_rounds_are_refused() -> None:
     with pytest.raises(DetrofitError, match="6 or more"):
         measure([], b"", rounds=5)
 
 
-def test_bench_times_every_step(onnx_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = [str(onnx_file), str(onnx_file)]
-    assert main(["bench", *files, "--rounds", "6", "--out", str(tmp_path / "bench.json")]) == 0
-    assert "times the first" in capsys.readouterr().out
-    content = json.loads((tmp_path / "bench.json").read_text())
-    assert content["machine"]["cores"] >= 1 and len(content["files"]) == 2
-    assert content["files"][0]["ratio"]["median"] == 1.0
-    steps = content["files"][1]["steps"]
-    assert 0 < steps["model"]["median"] < steps["total"]["p90"]
-    assert main(["bench", files[0], "--rounds", "6", "--out", str(tmp_path / "bench.csv")]) == 0
-    rows = list(csv.DictReader((tmp_path / "bench.csv").open()))
-    assert float(rows[0]["total_median"]) > 0
+def test_bench_needs_no_torch_and_writes_what_reports_read(onnx_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('torch is blocked')")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    script = "from detrofit.cli import bench; bench.FRESH_PROCESSES = 1\n"
+    script += "import sys; from detrofit.cli.app import main; sys.exit(main(sys.argv[1:]))"
+    outs = [f"--out={tmp_path / name}" for name in ("b.json", "b.csv", "b.svg")]
+    command = [sys.executable, "-c", script, "bench", str(onnx_file), f"other={onnx_file}", "--rounds=6", *outs]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ratios to the first" in done.stdout
+    content = json.loads((tmp_path / "b.json").read_text())
+    assert content["format"] == 1 and content["machine"]["cores"] >= 1 and content["rounds"] == 6
+    first, second = content["files"]
+    assert (first["variant"], second["variant"], second["runtime"]) == ("model", "other", "onnxruntime")
+    assert first["ratio"]["median"] == 1.0 and second["precision"] == "float32"
+    assert 0 < second["low"] <= second["median"] <= second["high"] and second["median"] <= second["p90"]
+    assert second["steps"]["model"]["median"] < second["steps"]["total"]["p90"]
+    assert second["parameters"] > 1e6 and second["flops"] > 1e6
+    assert second["cold_start_ms"] > second["median"] and second["peak_memory_mb"] > 20
+    rows = list(csv.DictReader((tmp_path / "b.csv").open()))
+    assert float(rows[0]["total_median"]) == first["median"] and rows[1]["input_height"] == "64"
+    assert "other" in (tmp_path / "b.svg").read_text()
+
+
+def test_a_model_of_the_zoo_is_timed_by_name_with_every_runtime(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_module, "FRESH_PROCESSES", 0)
+    out = tmp_path / "b.json"
+    runtimes = ["--runtime", "torch", "--runtime", "onnxruntime"]
+    assert main(["bench", "rtdetr-n", *runtimes, "--imgsz", "64,96", "--rounds", "6", "--out", str(out)]) == 0
+    torch, onnxruntime = json.loads(out.read_text())["files"]
+    assert (torch["variant"], torch["runtime"], onnxruntime["runtime"]) == ("rtdetr-n", "torch", "onnxruntime")
+    assert torch["input_size"] == onnxruntime["input_size"] == [64, 96]
+    assert torch["parameters"] == onnxruntime["parameters"] and torch["flops"] == onnxruntime["flops"]
+    assert "rtdetr-n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rtdetr-m"], "neither a model file"),
+        (["none.onnx"], "no model file at 'none.onnx'"),
+        (["rtdetr-n", "--runtime", "tensorrt"], "no runtime 'tensorrt'"),
+        (["rtdetr-n", "--out", "b.txt"], "give .json, .csv, .png or .svg"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_exported_file_runs_by_its_own_runtime_at_its_own_size(
+    onnx_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", str(onnx_file), "--runtime", "openvino"]) == 2
+    assert "is run by onnxruntime, not by openvino" in capsys.readouterr().err
+    assert main(["bench", str(onnx_file), "--imgsz", "128"]) == 2
+    assert "export it at the other size" in capsys.readouterr().err

@@ -19,10 +19,11 @@ def describe(file: Path) -> dict[str, Any]:
         raise DetrofitError(f"'{file}' is no model file; known are {', '.join(readers)}")
     if not file.is_file():
         raise DetrofitError(f"no model file at '{file}'; check the path")
-    return {"file": str(file), "megabytes": round(_size(file) / 1e6, 2), **readers[file.suffix.lower()](file)}
+    return {"file": str(file), "megabytes": round(size_of(file) / 1e6, 2), **readers[file.suffix.lower()](file)}
 
 
-def _size(file: Path) -> int:
+def size_of(file: Path) -> int:
+    """Bytes of a model file, with the weights beside it if it keeps them there."""
     weights = file.with_suffix(".bin")
     return file.stat().st_size + (weights.stat().st_size if file.suffix == ".xml" and weights.exists() else 0)
 

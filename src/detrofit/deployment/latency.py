@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import os
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,97 +11,117 @@ from typing import Any
 
 import numpy as np
 
-from detrofit.deployment.turns import FEWEST, Spread, spread, take_turns
+from detrofit.deployment.describe import size_of
+from detrofit.deployment.fresh_process import FirstPicture, first_picture
+from detrofit.deployment.machine import describe_machine
+from detrofit.deployment.subjects import Subject
+from detrofit.deployment.turns import FEWEST, WARM_UP, Spread, spread, take_turns
 from detrofit.errors import DetrofitError
 from detrofit.pictures import PictureSource
 from detrofit.runtime.backends import Backend
-from detrofit.runtime.detector import Detector
-from detrofit.version import __version__
 
+FORMAT = 1  # of the JSON file, see docs/deploy.md
 STEPS = ("pre", "model", "post", "total")
 
 
 @dataclass(frozen=True)
 class FileLatency:
-    """How long one file takes.
+    """How long one file takes with one runtime; all times in milliseconds.
 
     Attributes:
+        variant: what people call it.
+        precision: float32, half or int8; what the file says, or what was asked for.
+        parameters, flops: of the network in deploy form for one picture; None where neither the file nor torch tells.
         input_size: height and width in pixels.
-        open_ms: opening the file and the first picture, once.
-        steps: pre (decode and resize), model, post (boxes in pixels of the picture) and total, for one picture.
+        open_ms: opening the file and the first picture, in a process that has done so before.
+        cold_start_ms, peak_memory_mb: see `FirstPicture`; None where no new process was started.
+        steps: pre (decode and resize), model, post (boxes in pixels of the picture) and total, for one batch.
+        median, low, high, p90: of the total, as in `steps`.
         ratio: total time over that of the first file, of the same rounds; the percentile is the ratio's own.
         pictures_per_second: from the median.
     """
 
     file: str
+    variant: str
+    runtime: str
+    precision: str
     megabytes: float
+    parameters: int | None
+    flops: int | None
     input_size: tuple[int, int]
     open_ms: float
-    steps: dict[str, Spread]
-    ratio: Spread
+    cold_start_ms: float | None
+    peak_memory_mb: float | None
+    median: float
+    low: float
+    high: float
+    p90: float
     pictures_per_second: float
+    ratio: Spread
+    steps: dict[str, Spread]
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """All files of one measurement, with the machine that it was made on."""
+    """All files of one measurement, with the machine that it was made on; `threads` None: as each runtime likes."""
 
     rounds: int
+    warm_up: int
+    batch: int
+    threads: int | None
     machine: dict[str, Any]
     files: list[FileLatency]
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def to_csv(self) -> str:
-        rows = [
-            {"file": each.file, "megabytes": each.megabytes, "open_ms": each.open_ms}
-            | {f"{step}_{name}": value for step in STEPS for name, value in asdict(each.steps[step]).items()}
-            | {f"ratio_{name}": value for name, value in asdict(each.ratio).items()}
-            for each in self.files
-        ]
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue()
+        return {"format": FORMAT, **asdict(self)}
 
 
 def measure(files: Sequence[Path], picture: PictureSource, rounds: int = 50, *, device: str | None = None) -> Benchmark:
-    """Time all files on one picture, in turns, so that whatever else the machine does hits them alike.
+    """Time model files with the runtime of each, on one picture, in turns; see `measure_subjects`."""
+    return measure_subjects([Subject(file.stem, file) for file in files], picture, rounds, device=device)
+
+
+def measure_subjects(
+    subjects: Sequence[Subject],
+    picture: PictureSource,
+    rounds: int = 50,
+    *,
+    batch: int = 1,
+    device: str | None = None,
+    threads: int | None = None,
+    fresh_processes: int = 0,
+) -> Benchmark:
+    """Time all subjects on one picture, in turns, so that whatever else the machine does hits them alike.
+
+    Args:
+        picture: seen `batch` times at once.
+        threads: of each runtime; None for as many as it thinks best.
+        fresh_processes: new processes to start for each, whose median cold start counts; then `picture` is the bytes of
+            a file.
 
     Raises DetrofitError for files that cannot be run, or fewer than six rounds, which give no interval.
     """
     if rounds < FEWEST:
         raise DetrofitError(f"{rounds} rounds give no interval; give {FEWEST} or more")
-    timers = [_Timer(file, picture, device) for file in files]
-    samples = take_turns([partial(timer.run, picture) for timer in timers], rounds)
-    first = samples[:, 0, -1]
-    latencies = [_latency(timer, samples[:, place], first) for place, timer in enumerate(timers)]
-    return Benchmark(rounds, describe_machine(), latencies)
+    machine = describe_machine()
+    timers = [_Timer(each, [picture] * batch, device, threads) for each in subjects]
+    firsts = [_first(each, picture, device, threads, fresh_processes) for each in subjects]
+    samples = take_turns([timer.run for timer in timers], rounds)
+    base = samples[:, 0, -1]
+    latencies = [
+        _latency(timer, first, samples[:, place], base)
+        for place, (timer, first) in enumerate(zip(timers, firsts, strict=True))
+    ]
+    return Benchmark(rounds, WARM_UP, batch, threads, machine, latencies)
 
 
-def describe_machine() -> dict[str, Any]:
-    """The processor, the cores that this process may use, and the versions that matter."""
-    import onnxruntime
-
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "processor": _processor(),
-        "cores": usable,
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "onnxruntime": onnxruntime.__version__,
-        "detrofit": __version__,
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:  # not on Linux
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+def _first(
+    subject: Subject, picture: PictureSource, device: str | None, threads: int | None, processes: int
+) -> FirstPicture | None:
+    if not processes or not isinstance(picture, bytes):
+        return None
+    found = [first_picture(subject, picture, device, threads) for _ in range(processes)]
+    return sorted(found, key=lambda each: each.cold_start_ms)[processes // 2]
 
 
 class _TimedBackend:
@@ -126,39 +142,63 @@ class _TimedBackend:
 
 
 class _Timer:
-    """One file, opened and run once."""
+    """One subject, opened and run once."""
 
-    def __init__(self, file: Path, picture: PictureSource, device: str | None) -> None:
+    def __init__(
+        self, subject: Subject, pictures: list[PictureSource], device: str | None, threads: int | None
+    ) -> None:
         started = time.perf_counter()
-        self.file = file
-        self.detector = Detector(file, device=device)
-        self.backend = _TimedBackend(self.detector.backend)
-        self.detector.backend = self.backend
-        self.detector(picture)
+        self.subject = subject
+        detector = subject.detector(device, threads)
+        self.backend = detector.backend = _TimedBackend(detector.backend)
+        self._detect = partial(detector, pictures, batch=len(pictures))
+        self.batch = len(pictures)
+        self._detect()
         self.open_ms = (time.perf_counter() - started) * 1e3
 
-    def run(self, picture: PictureSource) -> tuple[float, float, float, float]:
+    def run(self) -> tuple[float, float, float, float]:
         """Milliseconds of each of `STEPS`."""
         started = time.perf_counter()
-        self.detector(picture)
+        self._detect()
         ended = time.perf_counter()
         called, answered = self.backend.called, self.backend.answered
         pre, model, post = called - started, answered - called, ended - answered
         return pre * 1e3, model * 1e3, post * 1e3, (ended - started) * 1e3
 
 
-def _latency(timer: _Timer, samples: np.ndarray, first: np.ndarray) -> FileLatency:
+def _latency(timer: _Timer, first: FirstPicture | None, samples: np.ndarray, base: np.ndarray) -> FileLatency:
+    subject, backend = timer.subject, timer.backend.backend
     steps = {step: spread(samples[:, place]) for place, step in enumerate(STEPS)}
-    weights = timer.file.with_suffix(".bin")
-    size = timer.file.stat().st_size
-    if timer.file.suffix.lower() == ".xml" and weights.exists():
-        size += weights.stat().st_size
+    total = steps["total"]
+    parameters, flops = _size_of(backend)
     return FileLatency(
-        file=str(timer.file),
-        megabytes=round(size / 1e6, 2),
-        input_size=timer.backend.input_size,
+        file=str(subject.file),
+        variant=subject.variant,
+        runtime=subject.runtime,
+        precision=_precision_of(subject, backend),
+        megabytes=round(size_of(subject.file) / 1e6, 2),
+        parameters=parameters,
+        flops=flops,
+        input_size=(backend.input_size[0], backend.input_size[1]),
         open_ms=timer.open_ms,
+        cold_start_ms=first.cold_start_ms if first else None,
+        peak_memory_mb=first.peak_memory_mb if first else None,
+        **asdict(total),
+        pictures_per_second=1e3 * timer.batch / total.median,
+        ratio=spread(samples[:, -1] / base),
         steps=steps,
-        ratio=spread(samples[:, -1] / first),
-        pictures_per_second=1e3 / steps["total"].median,
     )
+
+
+def _precision_of(subject: Subject, backend: Any) -> str:
+    own = backend.description.precision if hasattr(backend, "description") else "float32"
+    return "half" if subject.half and own == "float32" else own
+
+
+def _size_of(backend: Any) -> tuple[int | None, int | None]:
+    """Parameters and operations: exported files tell, of a model in torch they are counted."""
+    if hasattr(backend, "description"):
+        return backend.description.parameters, backend.description.flops
+    from detrofit.model.costs import count_flops, count_parameters
+
+    return count_parameters(backend.model), count_flops(backend.model, tuple(backend.input_size))

@@ -1,0 +1,83 @@
+"""A benchmark as a table for a spreadsheet, and as a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from detrofit.deployment.latency import STEPS, Benchmark, FileLatency
+from detrofit.errors import DetrofitError
+from detrofit.files import atomic_write, write_file
+
+_COLOURS = {"pre": "#8da0cb", "model": "#3b6ea8", "post": "#fc8d62"}
+
+
+def write_bench(result: Benchmark, target: Path) -> None:
+    """Write to .json, .csv, .png or .svg, as the suffix says."""
+    writer_of(target)(result, target)
+
+
+def writer_of(target: Path) -> Callable[[Benchmark, Path], None]:
+    """What writes such a file; DetrofitError for another suffix, or for a plot without matplotlib."""
+    suffix = target.suffix.lower()
+    if suffix in (".png", ".svg"):
+        try:
+            import matplotlib  # noqa: F401
+        except ModuleNotFoundError:
+            raise DetrofitError(f"{target} needs matplotlib: pip install matplotlib, or give .json or .csv") from None
+        return _plot
+    if suffix not in (".json", ".csv"):
+        raise DetrofitError(f"cannot write '{target}'; give .json, .csv, .png or .svg")
+    return _write_json if suffix == ".json" else _write_csv
+
+
+def _write_json(result: Benchmark, target: Path) -> None:
+    write_file(target, json.dumps(result.to_dict(), indent=1) + "\n")
+
+
+def _write_csv(result: Benchmark, target: Path) -> None:
+    rows = [_row(each) for each in result.files]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_file(target, text.getvalue())
+
+
+def _row(each: FileLatency) -> dict[str, object]:
+    """The numbers of a file, one level deep."""
+    content = asdict(each)
+    steps, ratio, (height, width) = content.pop("steps"), content.pop("ratio"), content.pop("input_size")
+    content |= {"input_height": height, "input_width": width}
+    content |= {f"ratio_{name}": value for name, value in ratio.items()}
+    return content | {f"{step}_{name}": value for step in STEPS for name, value in steps[step].items()}
+
+
+def _plot(result: Benchmark, target: Path) -> None:
+    """A bar a file, of the medians of the steps, with the interval of the total."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.2 + 0.55 * len(result.files)), layout="constrained")
+    axes = figure.add_subplot()
+    names = [f"{each.variant}\n{each.runtime}, {each.precision}" for each in result.files]
+    places = list(range(len(names)))
+    left = [0.0] * len(names)
+    for step, colour in _COLOURS.items():
+        widths = [each.steps[step].median for each in result.files]
+        axes.barh(places, widths, left=left, color=colour, label=step, height=0.65)
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    below = [max(each.median - each.low, 0) for each in result.files]
+    above = [max(each.high - each.median, 0) for each in result.files]
+    medians = [each.median for each in result.files]
+    axes.errorbar(medians, places, xerr=[below, above], fmt="none", ecolor="black", capsize=3, label="total, 95 %")
+    axes.set_yticks(places, names)
+    axes.invert_yaxis()
+    batch = "a picture" if result.batch == 1 else f"a batch of {result.batch}"
+    axes.set_xlabel(f"milliseconds {batch}, {result.machine['processor']}, {result.machine['cores']} cores")
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    with atomic_write(target) as temporary:
+        figure.savefig(temporary, format=target.suffix[1:].lower(), dpi=150)
