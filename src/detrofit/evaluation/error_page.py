@@ -39,7 +39,7 @@ def save_error_page(
     """Write the page: one HTML file with its pictures."""
     gallery = _Gallery(index, predictions, analysis)
     alarms, misses = gallery.false_alarms(), gallery.misses()
-    note = "Dashed or thin boxes are explained when the pointer rests on them."
+    note = "White boxes are objects, dashed ones are wrong or missed; the pointer says what each is."
     page = Page(
         title=title,
         kind="Detrofit errors",

@@ -81,13 +81,18 @@ class DeformableAttention(nn.Module):
         Returns:
             `[B,Q,D]`.
         """
-        heads = (self.num_heads, sum(self.points))
         value = self.value_projection(memory).unflatten(2, (self.num_heads, -1))
+        locations, weights = self.read_points(query, reference)
+        return self.output_projection(self._sample(value, locations, weights, shapes).to(value.dtype))
+
+    def read_points(self, query: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """Where each query reads, x and y `[B,Q,H,P,2]` in 0..1, levels one after the other in P, and how much of it
+        counts, `[B,Q,H,P]`, which sums to 1 over P."""
+        heads = (self.num_heads, sum(self.points))
         offsets = full_precision(self.sampling_offsets(query)).unflatten(2, (*heads, 2))
         weights = full_precision(self.attention_weights(query)).unflatten(2, heads).softmax(-1)
         reference = full_precision(reference)[:, :, None, None]
-        locations = reference[..., :2] + offsets * (self.offset_scale * reference[..., 2:])
-        return self.output_projection(self._sample(value, locations, weights, shapes).to(value.dtype))
+        return reference[..., :2] + offsets * (self.offset_scale * reference[..., 2:]), weights
 
     def _sample(self, value: Tensor, locations: Tensor, weights: Tensor, shapes: Shapes) -> Tensor:
         if self.sampling == "discrete":

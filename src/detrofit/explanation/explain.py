@@ -1,0 +1,221 @@
+"""All explanations of models on pictures, as panels and numbers in a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from detrofit.drawing import PALETTE, colour_of
+from detrofit.errors import DetrofitError
+from detrofit.explanation.drise import d_rise
+from detrofit.explanation.explained import ExplainedModel
+from detrofit.explanation.features import ReceptiveField, feature_map, receptive_field
+from detrofit.explanation.panels import FORMATS, PAGE_WIDTH, Panel, PanelBox, PanelPoints, save_panels
+from detrofit.explanation.queries import QueryDetections, gradient_saliency, level_of, sampling_points
+from detrofit.files import write_file
+
+SLOTS = ("backbone.stage1", "backbone.stage2", "backbone.stage3", "backbone.stage4")
+Truth = tuple[np.ndarray, Sequence[str]]  # boxes xyxy in pixels of the picture, and their classes
+
+
+@dataclass(frozen=True)
+class ExplainSettings:
+    """What to explain and how to draw it.
+
+    Attributes:
+        most: objects of a picture whose best detections are explained, surest first.
+        threshold: their lowest score; None for the file's own.
+        masks: of D-RISE, for each picture and model; 0 leaves it out.
+        stride: of the level whose gradients are shown; None for the finest.
+        slots: addresses whose maps and receptive fields are shown; those that a model lacks are left out for it.
+        width: of the figures in inches.
+        formats: of the figures.
+    """
+
+    most: int = 3
+    threshold: float | None = None
+    masks: int = 500
+    stride: int | None = None
+    slots: Sequence[str] = SLOTS
+    width: float = PAGE_WIDTH
+    formats: Sequence[str] = FORMATS
+
+
+DEFAULTS = ExplainSettings()
+
+
+@dataclass(frozen=True)
+class Explained:
+    """The files that were written, and the receptive field of each model's slots in pixels of its input."""
+
+    files: list[Path]
+    receptive_fields: Mapping[str, Mapping[str, ReceptiveField]]
+
+
+def explain(
+    models: Sequence[ExplainedModel],
+    pictures: Mapping[str, np.ndarray],
+    out: Path,
+    settings: ExplainSettings = DEFAULTS,
+    *,
+    truth: Mapping[str, Truth] | None = None,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Explained:
+    """Write the panels of `models` on `pictures` (uint8 `[H,W,3]` by name) to the folder `out`.
+
+    Models of ours show saliency by hiding and by gradients, sampling points, feature maps and receptive fields; of
+    exported files there are detections and saliency by hiding. `truth` holds the objects of pictures that have them;
+    `advance` is told how many masks are done. Raises DetrofitError for a stride or an address that no model has.
+    """
+    if not models or not pictures:
+        raise DetrofitError("give at least one model and one picture to explain")
+    own = [each for each in models if each.model is not None]
+    _check(own, settings)
+    drawing = _Drawing(out, settings, advance)
+    found = {(each.name, name): each.detections(picture, settings.threshold)
+             for each in models for name, picture in pictures.items()}  # fmt: skip
+    drawing.detections(models, pictures, found, truth or {})
+    for each in models:
+        for name, picture in pictures.items():
+            chosen = found[each.name, name].distinct(settings.most)
+            drawing.saliency(each, name, picture, chosen)
+            if each.model is not None:
+                drawing.points(each, name, picture, chosen)
+    fields = drawing.slots(own, pictures) if own else {}
+    return Explained(drawing.files, fields)
+
+
+def _check(models: Sequence[ExplainedModel], settings: ExplainSettings) -> None:
+    for each in models:
+        if each.model is not None and settings.stride is not None:
+            level_of(each.model, settings.stride)
+    for address in settings.slots:
+        if models and not any(_has(each, address) for each in models):
+            raise DetrofitError(f"no model has anything at '{address}'; `detrofit slots` lists a model's addresses")
+
+
+def _has(each: ExplainedModel, address: str) -> bool:
+    return each.model is not None and address in dict(each.model.named_modules())
+
+
+class _Drawing:
+    """The figures of a folder."""
+
+    def __init__(self, out: Path, settings: ExplainSettings, advance: Callable[[int], None]) -> None:
+        self.out, self.settings, self.advance = out, settings, advance
+        self.files: list[Path] = []
+
+    def detections(
+        self,
+        models: Sequence[ExplainedModel],
+        pictures: Mapping[str, np.ndarray],
+        found: Mapping[tuple[str, str], QueryDetections],
+        truth: Mapping[str, Truth],
+    ) -> None:
+        """A row for each picture: what is there, where that is known, and what each model finds."""
+        rows = []
+        for name, picture in pictures.items():
+            row: list[Panel | None] = []
+            if truth:
+                boxes, classes = truth.get(name, (np.zeros((0, 4)), ()))
+                known = [PanelBox(box, said, PALETTE[2]) for box, said in zip(boxes.tolist(), classes)]
+                row.append(Panel(picture, "ground truth" if name in truth else "(not labelled)", known))
+            for each in models:
+                row.append(Panel(picture, each.name, _boxes(each, picture, found[each.name, name])))
+            rows.append(row)
+        self._save(rows, "panels")
+
+    def saliency(self, each: ExplainedModel, name: str, picture: np.ndarray, found: QueryDetections) -> None:
+        """A row for each detection: by hiding, and by the gradients of a level."""
+        image = each.image(picture)
+        hidden = None
+        if self.settings.masks:
+            hidden = d_rise(
+                each.backend, image, found.boxes_xyxy, found.labels, masks=self.settings.masks, advance=self.advance
+            )
+        rows = []
+        for number, box in enumerate(_boxes(each, picture, found)):
+            row: list[Panel | None] = [] if hidden is None else [Panel(picture, "D-RISE", [box], hidden[number])]
+            if each.model is not None:
+                stride = self.settings.stride or each.model.frame.strides[0]
+                heat = gradient_saliency(
+                    each.model, each.tensor(picture), int(found.queries[number]), int(found.labels[number]), stride
+                )
+                row.append(Panel(picture, f"gradients, stride {stride}", [box], heat))
+            rows.append(row)
+        if rows[0]:
+            self._save(rows, f"saliency-{name}-{each.name}")
+
+    def points(self, each: ExplainedModel, name: str, picture: np.ndarray, found: QueryDetections) -> None:
+        """A row for each detection, a column for each decoder layer: where its query reads, a colour for each level."""
+        assert each.model is not None
+        height, width = picture.shape[:2]
+        strides = each.model.frame.strides
+        rows = []
+        layers_of = sampling_points(each.model, each.tensor(picture), found.queries)
+        for box, layers in zip(_boxes(each, picture, found), layers_of):
+            row: list[Panel | None] = []
+            for number, layer in enumerate(layers):
+                places = layer.locations.reshape(-1, 2) * (width, height)
+                colours = [PALETTE[level] for _ in layer.locations for level in layer.levels]
+                shares = [layer.weights[:, layer.levels == level].sum() for level in range(len(strides))]
+                told = ", ".join(
+                    f"{stride}: {share / len(layer.weights):.0%}" for stride, share in zip(strides, shares)
+                )
+                title = f"layer {number} (stride {told})"
+                row.append(Panel(picture, title, [box], points=PanelPoints(places, layer.weights.ravel(), colours)))
+            rows.append(row)
+        self._save(rows, f"points-{name}-{each.name}")
+
+    def slots(
+        self, models: Sequence[ExplainedModel], pictures: Mapping[str, np.ndarray]
+    ) -> dict[str, dict[str, ReceptiveField]]:
+        """Feature maps of the first picture, and receptive fields over all: a row for each model, a column a slot."""
+        first = next(iter(pictures.values()))
+        maps, seen = [], []
+        fields: dict[str, dict[str, ReceptiveField]] = {}
+        for each in models:
+            assert each.model is not None
+            images = [each.tensor(picture) for picture in pictures.values()]
+            chosen = [address for address in self.settings.slots if _has(each, address)]
+            fields[each.name] = {address: receptive_field(each.model, address, images) for address in chosen}
+            maps.append([Panel(first, address, heat=feature_map(each.model, address, images[0])) for address in chosen])
+            seen.append([_field_panel(address, field) for address, field in fields[each.name].items()])
+        names = [each.name for each in models]
+        self._save(maps, "features", names)
+        self._save(seen, "receptive-fields", names)
+        numbers = {
+            name: {address: {"side50": each.side, "side95": each.side95} for address, each in of_model.items()}
+            for name, of_model in fields.items()
+        }
+        self.files.append(write_file(self.out / "receptive-fields.json", json.dumps(numbers, indent=1) + "\n"))
+        return fields
+
+    def _save(self, rows: Sequence[Sequence[Panel | None]], stem: str, row_titles: Sequence[str] = ()) -> None:
+        settings = self.settings
+        self.files += save_panels(
+            rows, self.out / stem, row_titles=row_titles, width=settings.width, formats=settings.formats
+        )
+
+
+def _boxes(each: ExplainedModel, picture: np.ndarray, found: QueryDetections) -> list[PanelBox]:
+    height, width = picture.shape[:2]
+    names = each.backend.class_names
+    return [
+        PanelBox((box * (width, height, width, height)).tolist(), f"{names[label]} {score:.2f}", colour_of(int(label)))
+        for box, score, label in zip(found.boxes_xyxy, found.scores, found.labels)
+    ]
+
+
+def _field_panel(address: str, field: ReceptiveField) -> Panel:
+    """The contribution of each pixel, darkest at most, with the square that holds half."""
+    # The fourth root shows the tails, which the eye would not see beside the peak.
+    shown = (field.contribution / max(float(field.contribution.max()), 1e-30)) ** 0.25
+    (y, x), half = field.centre, field.side / 2
+    square = PanelBox((x + 0.5 - half, y + 0.5 - half, x + 0.5 + half, y + 0.5 + half), "", PALETTE[3])
+    picture = np.repeat((255 * (1 - shown)).astype(np.uint8)[..., None], 3, axis=2)
+    return Panel(picture, f"{address}: {field.side:.0f} px", [square])

@@ -1,0 +1,79 @@
+"""The command: files that open, of the size that was asked for, and mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from detrofit.cli.app import main
+from detrofit.data.demo import draw_demo_dataset
+from detrofit.data.demo_scenes import SHAPES
+from detrofit.weights.model_file import save_model
+from tests.deployment.models import draw_model, model_info
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory) -> Path:
+    target = tmp_path_factory.mktemp("a model") / "first.safetensors"
+    save_model(
+        target,
+        draw_model("rtdetr-n", num_classes=len(SHAPES), num_queries=10),
+        model_info("n", (64, 64), tuple(SHAPES)),
+    )
+    return target
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("explained") / "data"
+    return draw_demo_dataset(folder, 0, pictures={"train": 1, "val": 1, "test": 2}, size=(64, 96))
+
+
+def test_panels_of_two_models_with_ground_truth(file, data, tmp_path, capsys):
+    picture = next((data.parent / "images" / "test").iterdir())
+    command = ["explain", str(file), str(picture), "--against", str(file), "--data", str(data), "--device", "cpu"]
+    command += [
+        "--masks",
+        "3",
+        "--most",
+        "1",
+        "--slot",
+        "backbone.stage3",
+        "--slot",
+        "encoder.fusion",
+        "--width",
+        "3.25",
+    ]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    assert "backbone.stage3" in capsys.readouterr().out
+    for stem in (
+        "panels",
+        "features",
+        "receptive-fields",
+        f"saliency-{picture.stem}-first 1",
+        f"points-{picture.stem}-first 2",
+    ):
+        png, svg, pdf = (tmp_path / "out" / f"{stem}.{kind}" for kind in ("png", "svg", "pdf"))
+        assert Image.open(png).width == pytest.approx(3.25 * 300, abs=2)
+        assert svg.read_text(encoding="utf-8").count("<svg") == 1 and pdf.read_bytes().startswith(b"%PDF")
+    assert "ground truth" in (tmp_path / "out" / "panels.svg").read_text(encoding="utf-8")
+    fields = json.loads((tmp_path / "out" / "receptive-fields.json").read_text())
+    assert fields["first 1"]["backbone.stage3"]["side95"] >= fields["first 1"]["backbone.stage3"]["side50"] > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--stride", "4"], "no level of stride 4"),
+        (["--slot", "backbone.stage9"], "no model has anything at 'backbone.stage9'"),
+        (["--against", "nothing.safetensors"], "no model file at"),
+    ],
+)
+def test_mistakes_are_one_line(file, data, tmp_path, capsys, options, line):
+    picture = next((data.parent / "images" / "test").iterdir())
+    assert main(["explain", str(file), str(picture), "--out", str(tmp_path / "out"), *options]) == 2
+    assert line in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
