@@ -73,6 +73,8 @@ def test_a_picture_shows_its_boxes_and_the_slider_hides_them(page: Page, tmp_pat
     (box,) = page.boxes()
     assert box == pytest.approx({"x1": 0.25, "y1": 0.25, "x2": 0.75, "y2": 0.75}, abs=0.01)
     assert page.text("rows").split() == ["light", "60", "%", "150", "×", "100"]
+    page.browser.hover(page.browser.find("#rows tr")[0])
+    assert len(page.browser.find("#boxes.lit .box.lit")) == 1, "the row under the mouse lights its box"
     page.slide_to(0.61)
     assert page.text("count") == "Nothing found" and page.boxes() == [] and page.text("value") == "61 %"
     page.slide_to(0.59)
