@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.conftest import tiny_data  # noqa: F401 - a fixture
 from tests.weights.server import Files, serving
 
 

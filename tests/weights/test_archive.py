@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from detrofit.errors import DetrofitError
@@ -221,3 +222,36 @@ def test_any_bytes_are_no_danger_as_a_pickle(data: bytes, protocol: int) -> None
     start = pickle.dumps({"a": [1, (2, "x")]}, min(protocol, pickle.HIGHEST_PROTOCOL))[:-1]
     for text in (data, start + data):
         assert "\n" not in refusal(lambda text=text: read_pickle(text))  # type: ignore[misc]
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_damaged_safetensors_end_in_one_line(data: st.DataObject, tmp_path_factory: Any) -> None:
+    content = bytearray(save({"a.weight": torch.ones(3, 2), "b": torch.ones(1)}, {"format": "pt"}))
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    del content[data.draw(st.integers(1, len(content))) :]
+    file = tmp_path_factory.getbasetemp() / "fuzzed.safetensors"
+    file.write_bytes(content)
+    assert "\n" not in refusal(lambda: read_foreign(file))
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_damaged_files_of_old_torch_end_in_one_line(data: st.DataObject, tmp_path_factory: Any) -> None:
+    buffer = io.BytesIO()
+    torch.save({"model": {"a.weight": torch.ones(3, 2)}}, buffer, _use_new_zipfile_serialization=False)
+    content = bytearray(buffer.getvalue())
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    file = tmp_path_factory.getbasetemp() / "old.pth"
+    file.write_bytes(content)
+    assert "\n" not in refusal(lambda: read_foreign(file))
+
+
+def test_a_command_in_a_file_of_old_torch_is_refused(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    torch.save({"w": torch.ones(1), "x": Command(marker)}, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    assert "no readable checkpoint" in refusal(lambda: read_foreign(tmp_path / "a.pth"))
+    assert not marker.exists()

@@ -66,7 +66,8 @@ def test_import_and_inspect(folder: Path, tmp_path: Path, capsys: pytest.Capture
     out = tmp_path / "model.safetensors"
     assert main(["weights", "import", str(folder), "--out", str(out)]) == 0
     assert "Hugging Face RT-DETR, here rtdetr-r18, 3 classes; licence: Apache-2.0" in capsys.readouterr().out
-    assert read_info(out).class_names == NAMES and read_info(out).trained["imported_from"] == "Hugging Face RT-DETR"
+    assert read_info(out).class_names == NAMES
+    assert read_info(out).trained["imported_from"] == f"Hugging Face RT-DETR {folder.name}"
     own, given = load_model(out).state_dict(), build("rtdetr-r18", num_classes=3).state_dict()
     assert all(torch.equal(own[name], tensor) for name, tensor in given.items())
     for path in (folder, out):

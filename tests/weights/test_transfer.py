@@ -47,6 +47,48 @@ def test_a_head_without_classes_has_no_rows_by_class(given, wanted):
     assert (name in report.fresh) == (given != wanted)
 
 
+def test_kernels_of_another_size_are_padded_or_cut_about_their_middle():
+    retrofit = {"backbone.stage4.block": {"part": "extradw", "start_kernel": 3, "middle_kernel": 5}}
+    source = build("rtdetr-n", retrofit, num_classes=2, settings=SETTINGS, seed=5).eval()
+    retrofit["backbone.stage4.block"] |= {"start_kernel": 5}
+    wider = build("rtdetr-n", retrofit, num_classes=2, settings=SETTINGS).eval()
+    report = transfer(wider, source.state_dict(), ["a", "b"], ["a", "b"])
+    assert report.resized and not report.fresh and report.pretrained == "model"
+    assert all(".start" in name and name.endswith("conv.weight") for name in report.resized)
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        outputs = [model.backbone(images)[-1] for model in (source, wider)]
+    torch.testing.assert_close(*outputs)  # zeros around a kernel change nothing
+    retrofit["backbone.stage4.block"] |= {"start_kernel": 3}
+    back = build("rtdetr-n", retrofit, num_classes=2, settings=SETTINGS)
+    transfer(back, wider.state_dict(), ["a", "b"], ["a", "b"])
+    assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in back.state_dict().items())
+
+
+def test_classes_are_the_same_in_the_spelling_that_data_sets_share():
+    source, model = nano(4, seed=5), nano(4)
+    names = ["person", "traffic light", "tv", "Person"]
+    transfer(model, source.state_dict(), names, ["Person", "traffic_light", "tvmonitor", "PERSON "])
+    name = "decoder.score_head.layer0.weight"
+    given, taken = source.state_dict()[name], model.state_dict()[name]
+    for row, wanted in enumerate([3, 1, 2, 0]):  # as written first, then in the shared spelling
+        assert torch.equal(taken[row], given[wanted])
+
+
+@pytest.mark.parametrize(
+    ("retrofit", "pretrained"),
+    [
+        ({"backbone.stage4.block": "extradw"}, "model"),
+        ({"encoder.fusion": "bifpn"}, "model"),
+        ({"backbone": {"part": "resnet-vd", "depth": 18, "widths": [24, 32, 48, 64]}}, "nothing"),
+    ],
+)
+def test_what_is_pretrained_after_a_swap(retrofit, pretrained):
+    source = build("rtdetr-n", num_classes=2, settings={**SETTINGS, "decoder_layers": 3}, seed=5)
+    model = build("rtdetr-n", retrofit, num_classes=2, settings={**SETTINGS, "decoder_layers": 3})
+    assert transfer(model, source.state_dict(), ["a", "b"], ["a", "b"]).pretrained == pretrained
+
+
 def test_tensors_are_paired_by_order_only_where_every_shape_agrees():
     given = {"x": torch.ones(2, 3), "x.num_batches_tracked": torch.tensor(7), "y": torch.zeros(2)}
     own = {"a.weight": torch.rand(2, 3), "a.bias": torch.rand(2), "n.num_batches_tracked": torch.tensor(0)}
