@@ -29,6 +29,31 @@ def test_a_failed_run_takes_its_seed_out_of_the_comparison() -> None:
     assert done["variants"][1]["failed"] == [{"seed": 2, "error": "the loss was not finite <here>"}]
 
 
+def test_other_terms_of_training_are_warned_of() -> None:
+    results = make_results({"base": 0.4, "other": 0.42}, seeds=2)
+    others = [run for run in results["runs"] if run["variant"] == "other"]
+    for run in others:
+        run["start"] = {**run["start"], "lr": 1e-4, "pretrained": "backbone"}
+    others[1] |= {"code": "1", "machine": {**others[1]["machine"], "precision": "bf16"}}
+    done = analyse(results)
+    assert done["variants"][1]["unequal"] == [
+        "pretrained: backbone, the base nothing", "peak learning rate 0.0001, the base 0.0005"
+    ]  # fmt: skip
+    for text in ("'other': peak learning rate", "made in bf16 and fp32", "2 states of the code"):
+        assert any(text in warning for warning in done["warnings"]), done["warnings"]
+    assert analyse(done)["warnings"] == done["warnings"], "nothing is said twice"
+    assert analyse(make_results({"base": 0.4, "other": 0.42}))["warnings"] == []
+
+
+def test_a_metric_that_most_resamples_lack_has_no_interval() -> None:
+    results = make_results({"base": 0.4, "other": 0.42}, seeds=2)
+    rare = np.where(np.arange(200) % 3 == 0, 0.5, np.nan)
+    for run in results["runs"]:
+        run["resamples"] |= pack_resamples({"AP/cat": rare})
+    metrics = analyse(results)["comparisons"][0]["metrics"]
+    assert "AP/cat" not in metrics and "AP" in metrics
+
+
 def test_resamples_are_kept_finer_than_they_are_uncertain() -> None:
     values = np.array([0.0, 0.123456, 1.0, np.nan])
     packed = pack_resamples({"AP": values})["AP"]
