@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from detrofit.comparison import executors, runner
 from detrofit.comparison.compare import PlannedStudy, plan_study, run_study
@@ -161,6 +162,21 @@ def test_a_record_that_was_cut_off_is_named(folder: Path) -> None:
     record.write_text(record.read_text()[:50])
     with pytest.raises(DetrofitError, match=f"{record.name} is cut off"):
         plan(folder)
+
+
+def test_a_record_of_another_version_is_named(folder: Path) -> None:
+    run_study(plan(folder))
+    record = next((folder / "jobs").glob("*.json"))
+    record.write_text(json.dumps({**json.loads(record.read_text()), "detrofit": "0.0.1"}))
+    with pytest.raises(DetrofitError, match=r"was written by detrofit 0\.0\.1, this is .*: use that version"):
+        plan(folder)
+
+
+def test_two_commands_do_not_run_one_study(folder: Path) -> None:
+    planned = plan(folder)
+    with FileLock(folder / ".lock"), pytest.raises(DetrofitError, match="is being run by another command"):
+        run_study(planned)
+    assert not (folder / "started.txt").exists()
 
 
 def test_with_one_split_the_checkpoint_is_chosen_on_a_part_of_train(folder: Path) -> None:

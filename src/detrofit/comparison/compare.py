@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from detrofit.comparison.analysis import RESULTS, Results, study_results, write_results
 from detrofit.comparison.executors import Executor, LocalProcesses
@@ -94,8 +97,30 @@ def run_study(
         show: is given the progress while jobs run; `say` a line on what follows.
         bench: files of `detrofit bench` made elsewhere.
 
-    Raises DetrofitError if no run of the base succeeded; all that was done stays.
+    Raises DetrofitError if no run of the base succeeded (all that was done stays), or another command runs this study.
     """
+    with _alone(planned.folder):
+        return _run_study(planned, executor or LocalProcesses(), show, say, bench)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """DetrofitError while another command runs the study in this folder; one that was killed holds nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise DetrofitError(f"the study in {folder} is being run by another command; let that one end first") from None
+
+
+def _run_study(
+    planned: PlannedStudy,
+    executor: Executor,
+    show: Callable[[Progress], None],
+    say: Callable[[str], None],
+    bench: Sequence[Path],
+) -> Results:
     latency = [*kept_latencies(planned.folder), *(read_bench(file, planned.names) for file in bench)]
     settings, known, name = planned.study.settings, known_records(planned.folder), planned.folder.absolute().name
     others = external_records(settings.external, planned.data, settings.resamples, planned.folder, known)
@@ -104,7 +129,7 @@ def run_study(
         return study_results(planned.study, planned.data, [*records, *others], name, latency)
 
     records = run_jobs(
-        planned.jobs, known, planned.folder, executor or LocalProcesses(), show,
+        planned.jobs, known, planned.folder, executor, show,
         keep=lambda records: write_results(results_of(records), planned.folder),
     )  # fmt: skip
     latency = study_latencies(planned, records, latency, say)
