@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +180,33 @@ def test_two_commands_do_not_run_one_study(folder: Path) -> None:
     with FileLock(folder / ".lock"), pytest.raises(DetrofitError, match="is being run by another command"):
         run_study(planned)
     assert not (folder / "started.txt").exists()
+
+
+PATIENT_WORKER = """
+import json, signal, sys, time
+from pathlib import Path
+folder = Path(json.loads(Path(sys.argv[1]).read_text())["folder"])
+def save(number, frame):
+    (folder / "saved.txt").write_text("state")
+    sys.exit(1)
+signal.signal(signal.SIGTERM, save)
+(folder / "started.txt").write_text("")
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGTERM")
+def test_sigterm_ends_the_jobs_so_that_they_save_their_state(folder: Path) -> None:
+    (folder.parent / "worker.py").write_text(PATIENT_WORKER)
+
+    def end(progress: runner.Progress) -> None:
+        if (folder / "started.txt").exists():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(plan(folder), show=end)
+    assert (folder / "saved.txt").read_text() == "state"
+    assert not list((folder / "jobs").glob("*.json"))
 
 
 def test_with_one_split_the_checkpoint_is_chosen_on_a_part_of_train(folder: Path) -> None:

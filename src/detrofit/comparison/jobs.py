@@ -25,7 +25,7 @@ from detrofit.weights.fetch import is_remote
 
 Record = dict[str, Any]
 _PLACES = ("runs", "name", "device", "workers")  # settings of where a run is made, which do not change what it finds
-_DECISIVE_ROOMS = ("parts", "model", "zoo", "data", "weights", "evaluation", "training")
+_DECISIVE_ROOMS = ("parts", "model", "zoo", "data", "weights", "evaluation", "distillation", "training")
 _STEPS = 65534  # AP is kept in steps of 1 / 65534, finer than any interval's uncertainty; 65535 marks an absent one
 
 

@@ -23,6 +23,7 @@ def start_bound(arguments: Sequence[str], log: Path, environment: Mapping[str, s
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
+            start_new_session=True,  # Ctrl-C is for the study, which then ends its jobs in order
         )
 
 

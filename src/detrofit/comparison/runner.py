@@ -25,6 +25,7 @@ from detrofit.comparison.jobs import (
 from detrofit.errors import DetrofitError
 from detrofit.evaluation.curves import read_metrics
 from detrofit.files import write_file
+from detrofit.training.interruption import Interruption
 from detrofit.training.run_folder import METRICS
 
 POLL_SECONDS = 0.5
@@ -107,21 +108,23 @@ def run_jobs(
     """Run what is not done yet and return all records; a failed job does not stop the rest.
 
     A job that failed before is tried again; an interrupted one, and one whose machine was lost, goes on from its last
-    saved state. `keep` is given the records so far whenever a job ends.
+    saved state. `keep` is given the records so far whenever a job ends. Ctrl-C and SIGTERM end the jobs, which save
+    their state, and raise KeyboardInterrupt.
     """
     own = {job.identity: {"variant": job.variant, "seed": job.seed} for job in jobs}  # a variant may be renamed
     over = {identity: known[identity] | names for identity, names in own.items() if is_done(known.get(identity))}
     progress = Progress(folder, [job for job in jobs if job.identity not in over], over)
     try:
-        while progress.waiting or progress.running:
-            progress.slots = executor.slots()
-            while progress.waiting and len(progress.running) < progress.slots:
-                _start(progress.waiting.pop(0), progress, executor)
-            show(progress)
-            time.sleep(POLL_SECONDS)
-            for ended in executor.ended():
-                if _finish(ended, progress):
-                    keep([progress.over[job.identity] for job in jobs if job.identity in progress.over])
+        with Interruption():
+            while progress.waiting or progress.running:
+                progress.slots = executor.slots()
+                while progress.waiting and len(progress.running) < progress.slots:
+                    _start(progress.waiting.pop(0), progress, executor)
+                show(progress)
+                time.sleep(POLL_SECONDS)
+                for ended in executor.ended():
+                    if _finish(ended, progress):
+                        keep([progress.over[job.identity] for job in jobs if job.identity in progress.over])
     finally:
         executor.close()
     show(progress)
