@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,12 @@ def set_norm_eps(module: nn.Module, eps: float) -> None:
     for child in module.modules():
         if isinstance(child, nn.BatchNorm2d):
             child.eps = eps
+
+
+def mmcv_norm_eps(args: Mapping[str, Any], class_default: float) -> float | None:
+    """The eps of the norms that mmcv's `norm_cfg` asks for: the class's by default, None for no norms."""
+    config = args.get("norm_cfg", {"eps": class_default})
+    return None if config is None else config.get("eps", 1e-5)
 
 
 def without_bias_before_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

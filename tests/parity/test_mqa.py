@@ -35,18 +35,16 @@ def mqa_options(args: dict[str, Any]) -> dict[str, Any]:
     """The options of `mqa` that make it timm's block of these arguments."""
     query_strides = args.get("query_strides", [1, 1])
     vertical, horizontal = [query_strides] * 2 if isinstance(query_strides, int) else query_strides
-    kv_stride = args.get("kv_stride", 1)
     if vertical != horizontal:
         pytest.skip("queries are pooled alike in height and width here")
     if args["out_chs"] != args["in_chs"] or args.get("stride", 1) != 1:
         pytest.skip("attention keeps the shape here")
-    if kv_stride > 1 and args.get("dw_kernel_size", 3) != 3:
-        pytest.skip("keys and values are reduced by 3x3 convolutions here")
     return {
         "heads": args.get("num_heads", 8),
         "key_dim": args.get("key_dim", 64),
         "value_dim": args.get("value_dim", 64),
-        "kv_stride": kv_stride,
+        "kv_stride": args.get("kv_stride", 1),
+        "kv_kernel": args.get("dw_kernel_size", 3),
         "query_stride": vertical,
         "position_kernel": args.get("cpe_dw_kernel_size", 3) if args.get("use_cpe") else 0,
         "layer_scale": args.get("layer_scale_init_value", 1e-5),

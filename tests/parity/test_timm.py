@@ -47,6 +47,7 @@ MQA_ARGUMENTS = st.fixed_dictionaries(
         "key_dim": st.sampled_from([4, 8, 12]),
         "value_dim": st.sampled_from([4, 8, 12]),
         "kv_stride": st.integers(1, 3),
+        "dw_kernel_size": st.sampled_from([3, 5, 7]),
         "query_strides": st.sampled_from([(1, 1), (2, 2)]),
         "use_cpe": st.booleans(),
         "cpe_dw_kernel_size": st.sampled_from([3, 5, 7]),

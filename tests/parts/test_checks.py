@@ -9,6 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from detrofit.deployment.part_check import EXPORTS
+from detrofit.errors import DetrofitError
 from detrofit.model.fuse import fuse
 from detrofit.parts import registry
 from detrofit.parts.checks import merging, run_checks
@@ -206,3 +208,37 @@ def test_a_class_loss_that_points_backwards() -> None:
             return nn.functional.binary_cross_entropy_with_logits(logits, 1 - one_hot, reduction="none")
 
     assert "does not raise" in failures(Backwards, LOSS_CLASS)["pulls scores to the truth"]
+
+
+def test_a_box_loss_that_is_not_as_it_states() -> None:
+    class Shifted(nn.Module):
+        """Costs one even where nothing is wrong."""
+
+        symmetric = False
+
+        def __init__(self) -> None:
+            super().__init__()
+
+        def forward(self, predicted: Tensor, target: Tensor, image_size: tuple[float, float]) -> Tensor:
+            return 1 + (predicted - target).abs().sum(-1)
+
+    found = failures(Shifted, LOSS_BOX)
+    assert "equal boxes cost 1, not 0" in found["is zero for equal boxes"]
+    assert "states symmetric = False" in found["is symmetric as stated"]
+
+
+def test_an_option_that_may_be_infinite_or_no_number() -> None:
+    part("broken", fits=[STAGE_ATTENTION])(Sound)
+    for value in (float("inf"), float("nan")):
+        with pytest.raises(DetrofitError, match="option 'share'"):
+            registry.validated(get_part("broken").options, {"share": value}, "slot x, part 'broken'")
+
+
+def test_a_part_that_does_not_export() -> None:
+    class Unexported(Sound):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * (2.0 if torch.onnx.is_in_onnx_export() else 1.0)
+
+    part("broken", fits=[STAGE_ATTENTION])(Unexported)
+    (result,) = [each for each in run_checks(get_part("broken"), [EXPORTS]) if each.check == "exports without change"]
+    assert result.failure is not None and "ONNX Runtime gives another result" in result.failure

@@ -13,7 +13,7 @@ from detrofit.cli.options import Plugins
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from detrofit.parts.checks import CheckResult
+    from detrofit.parts.check import Check, CheckResult
     from detrofit.parts.registry import Part
 
 
@@ -87,12 +87,23 @@ def _check(console: Console, target: str) -> int:
     from detrofit.parts.registry import get_part, parts_of_file
 
     found = parts_of_file(Path(target)) if target.endswith(".py") else [get_part(target)]
+    extra = [merging(fuse), *_export_check(console)]
     failed = False
     for part in found:
-        results = run_checks(part, [merging(fuse)])
+        results = run_checks(part, extra)
         _print_verdict(console, part, results)
         failed = failed or any(result.failure is not None for result in results)
     return int(failed)
+
+
+def _export_check(console: Console) -> list[Check]:
+    """The check that parts export, where what it needs is installed."""
+    try:
+        from detrofit.deployment.part_check import EXPORTS
+    except ModuleNotFoundError:
+        console.print('export is not checked: pip install "detrofit[export]"', markup=False, highlight=False)
+        return []
+    return [EXPORTS]
 
 
 def _print_verdict(console: Console, part: Part, results: Sequence[CheckResult]) -> None:

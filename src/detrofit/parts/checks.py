@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
@@ -11,40 +10,26 @@ import torch
 from torch import Tensor, nn
 
 from detrofit.errors import DetrofitError
+from detrofit.parts.check import Check, CheckFailure, CheckResult, require
+from detrofit.parts.loss_checks import (
+    broadcasts_over_all_pairs,
+    is_box_loss,
+    is_finite_for_odd_boxes,
+    is_least_for_equal_boxes,
+    is_symmetric_as_stated,
+    is_zero_for_equal_boxes,
+    pulls_scores_to_the_truth,
+)
 from detrofit.parts.registry import Part
 from detrofit.parts.slots import BACKBONE, LOSS_BOX, LOSS_CLASS, MATCHER_BOX, Slot
 from detrofit.parts.trials import Place, Trial
 
 Maps: TypeAlias = Tensor | list[Tensor]
 
-_IMAGE_SIZE = (480.0, 640.0)
 _DRAWS = 4
 _MEMORY_ORDER_TOLERANCE = 1e-4
 _BF16_TOLERANCE = 0.1
 _FUSE_TOLERANCE = 1e-4
-
-
-class CheckFailure(AssertionError):
-    """A promise that a part does not keep; its text is one line for people."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One promise: its name for people, the slots that it concerns, and the function that tries it."""
-
-    name: str
-    concerns: Callable[[Slot], bool]
-    run: Callable[[Place], None]
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """The outcome of a check: `failure` is None where the part keeps the promise."""
-
-    part: str
-    slot: str
-    check: str
-    failure: str | None
 
 
 def run_checks(part: Part, extra: Sequence[Check] = ()) -> list[CheckResult]:
@@ -72,24 +57,20 @@ def run_check(place: Place, check: Check) -> CheckResult:
     return CheckResult(place.part.name, place.address, check.name, failure)
 
 
-def _require(kept: bool, failure: str) -> None:
-    if not kept:
-        raise CheckFailure(failure)
-
-
-def _listed(maps: Maps) -> list[Tensor]:
+def listed(maps: Maps) -> list[Tensor]:
+    """One map or several, as a list."""
     return [maps] if isinstance(maps, Tensor) else list(maps)
 
 
-def _distance(actual: Maps, expected: Maps) -> float:
+def relative_distance(actual: Maps, expected: Maps) -> float:
     """The largest relative distance (L2) between maps and those expected."""
     return max(
         ((a.double() - b.double()).norm() / b.double().norm().clamp(min=1e-9)).item()
-        for a, b in zip(_listed(actual), _listed(expected))
+        for a, b in zip(listed(actual), listed(expected))
     )
 
 
-def _in_eval(place: Place) -> tuple[nn.Module, Maps]:
+def in_eval(place: Place) -> tuple[nn.Module, Maps]:
     """A module in eval mode, its norms with random statistics as after training, and an input."""
     trial = place.trials()[0]
     module = trial.build().eval()
@@ -111,8 +92,8 @@ def declares_its_maps(place: Place) -> None:
     module = place.build(strides=(8, 16, 32))
     for name, length in (("channels", 3), ("strides", 3), ("mean", 3), ("std", 3)):
         value = getattr(module, name, None)
-        _require(isinstance(value, tuple) and len(value) == length, f"`{name}` must be {length} numbers, not {value!r}")
-    _require(module.strides == (8, 16, 32), f"asked for strides 8, 16, 32, it declares {module.strides}")
+        require(isinstance(value, tuple) and len(value) == length, f"`{name}` must be {length} numbers, not {value!r}")
+    require(module.strides == (8, 16, 32), f"asked for strides 8, 16, 32, it declares {module.strides}")
 
 
 def keeps_the_contract(place: Place) -> None:
@@ -125,20 +106,20 @@ def _require_shapes(trial: Trial) -> None:
     module, inputs = trial.build(), trial.inputs()
     for training in (False, True) if trial.trainable else (False,):
         with torch.no_grad():
-            outputs = _listed(module.train(training)(inputs))
+            outputs = listed(module.train(training)(inputs))
         shapes, expected = [tuple(output.shape) for output in outputs], trial.expected(module)
-        _require(shapes == expected, f"{trial.what}: gives {shapes}, the slot needs {expected}")
-        _require(all(output.isfinite().all() for output in outputs), f"{trial.what}: gives numbers that are not finite")
+        require(shapes == expected, f"{trial.what}: gives {shapes}, the slot needs {expected}")
+        require(all(output.isfinite().all() for output in outputs), f"{trial.what}: gives numbers that are not finite")
 
 
 def leaves_its_input_alone(place: Place) -> None:
     """The map that it is given may be read by others too, so it must not be changed in place."""
-    module, inputs = _in_eval(place)
-    before = [tensor.clone() for tensor in _listed(inputs)]
+    module, inputs = in_eval(place)
+    before = [tensor.clone() for tensor in listed(inputs)]
     with torch.no_grad():
         module(inputs)
-    same = all(torch.equal(tensor, kept) for tensor, kept in zip(_listed(inputs), before))
-    _require(same, "it changes its input in place")
+    same = all(torch.equal(tensor, kept) for tensor, kept in zip(listed(inputs), before))
+    require(same, "it changes its input in place")
 
 
 def passes_gradients(place: Place) -> None:
@@ -148,22 +129,22 @@ def passes_gradients(place: Place) -> None:
     silent = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
     for draw in range(_DRAWS):
         inputs = _backward(module, trial.inputs(), seed=draw)
-        _require(all(tensor.grad is not None for tensor in inputs), "no gradient reaches its input")
+        require(all(tensor.grad is not None for tensor in inputs), "no gradient reaches its input")
         if draw == 0:
-            _require(all(tensor.grad.isfinite().all() for tensor in inputs), "the gradient of its input is not finite")  # type: ignore[union-attr]
+            require(all(tensor.grad.isfinite().all() for tensor in inputs), "the gradient of its input is not finite")  # type: ignore[union-attr]
         silent -= {name for name, parameter in module.named_parameters() if _has_gradient(name, parameter)}
         if not silent:
             return
         _disturb(module, seed=draw)
-    _require(not silent, f"no gradient reaches {', '.join(sorted(silent)[:3])}")
+    require(not silent, f"no gradient reaches {', '.join(sorted(silent)[:3])}")
 
 
 def _backward(module: nn.Module, inputs: Maps, seed: int) -> list[Tensor]:
     """The inputs after one backward pass of the outputs with random weights."""
-    leaves = [tensor.requires_grad_() for tensor in _listed(inputs)]
+    leaves = [tensor.requires_grad_() for tensor in listed(inputs)]
     module.zero_grad()
     generator = torch.Generator().manual_seed(seed)
-    outputs = _listed(module(leaves[0] if isinstance(inputs, Tensor) else list(leaves)))
+    outputs = listed(module(leaves[0] if isinstance(inputs, Tensor) else list(leaves)))
     sum((output * torch.randn(output.shape, generator=generator)).sum() for output in outputs).backward()  # type: ignore[union-attr]
     return leaves
 
@@ -186,53 +167,51 @@ def _disturb(module: nn.Module, seed: int) -> None:
 
 def repeats_itself_in_eval(place: Place) -> None:
     """In eval mode the same input gives the same output, and one image's output ignores the others of its batch."""
-    module, inputs = _in_eval(place)
+    module, inputs = in_eval(place)
     with torch.no_grad():
         first, second = module(inputs), module(inputs)
         single = module(inputs[:1] if isinstance(inputs, Tensor) else [level[:1] for level in inputs])
-    same = all(torch.equal(a, b) for a, b in zip(_listed(first), _listed(second)))
-    _require(same, "in eval mode the same input gives different outputs")
-    distance = _distance(single, [output[:1] for output in _listed(first)])
-    _require(
-        distance < _MEMORY_ORDER_TOLERANCE, f"in eval mode images of a batch influence each other ({distance:.1e})"
-    )
+    same = all(torch.equal(a, b) for a, b in zip(listed(first), listed(second)))
+    require(same, "in eval mode the same input gives different outputs")
+    distance = relative_distance(single, [output[:1] for output in listed(first)])
+    require(distance < _MEMORY_ORDER_TOLERANCE, f"in eval mode images of a batch influence each other ({distance:.1e})")
 
 
 def agrees_in_channels_last(place: Place) -> None:
     """The order of channels in memory changes nothing."""
-    module, inputs = _in_eval(place)
+    module, inputs = in_eval(place)
     with torch.no_grad():
         expected = module(inputs)
         module.to(memory_format=torch.channels_last)
-        turned = [tensor.contiguous(memory_format=torch.channels_last) for tensor in _listed(inputs)]
-        distance = _distance(module(turned[0] if isinstance(inputs, Tensor) else turned), expected)
-    _require(
+        turned = [tensor.contiguous(memory_format=torch.channels_last) for tensor in listed(inputs)]
+        distance = relative_distance(module(turned[0] if isinstance(inputs, Tensor) else turned), expected)
+    require(
         distance < _MEMORY_ORDER_TOLERANCE, f"channels-last gives another result (relative distance {distance:.1e})"
     )
 
 
 def stays_near_in_bf16(place: Place) -> None:
     """Under bf16 autocast the output is finite and near that of float32."""
-    module, inputs = _in_eval(place)
+    module, inputs = in_eval(place)
     with torch.no_grad():
         expected = module(inputs)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             actual = module(inputs)
-    _require(all(output.isfinite().all() for output in _listed(actual)), "bf16 gives numbers that are not finite")
-    distance = _distance(actual, expected)
-    _require(distance < _BF16_TOLERANCE, f"bf16 is far from float32 (relative distance {distance:.2f})")
+    require(all(output.isfinite().all() for output in listed(actual)), "bf16 gives numbers that are not finite")
+    distance = relative_distance(actual, expected)
+    require(distance < _BF16_TOLERANCE, f"bf16 is far from float32 (relative distance {distance:.2f})")
 
 
 def merging(fuse: Callable[[nn.Module], nn.Module]) -> Check:
     """The check that the deploy form which `fuse` makes gives the same outputs as the part."""
 
     def merges_without_change(place: Place) -> None:
-        module, inputs = _in_eval(place)
+        module, inputs = in_eval(place)
         with torch.no_grad():
-            distance = _distance(fuse(module)(inputs), module(inputs))
-        _require(distance < _FUSE_TOLERANCE, f"the fused form gives another result (relative distance {distance:.1e})")
+            distance = relative_distance(fuse(module)(inputs), module(inputs))
+        require(distance < _FUSE_TOLERANCE, f"the fused form gives another result (relative distance {distance:.1e})")
 
-    return Check("merges without change", _is_module, merges_without_change)
+    return Check("merges without change", is_module, merges_without_change)
 
 
 # Options
@@ -242,7 +221,7 @@ def enforces_its_options(place: Place) -> None:
     """Values out of range are refused with slot, part and option named, and so are options that do not exist."""
     for name, info in place.part.options.model_fields.items():
         bad = list(_out_of_range(info.annotation, info.metadata))
-        _require(
+        require(
             bool(bad), f"option '{name}' takes any number; give its range with Annotated[..., Field(ge=..., le=...)]"
         )
         for value in bad:
@@ -292,7 +271,7 @@ def _require_refused(place: Place, option: str, value: Any) -> None:
         filler.choice(place.slot, place.part.name)
     except DetrofitError as error:
         for word in (place.address, place.part.name, option):
-            _require(word in str(error), f"the error for {option}={value!r} does not name '{word}': {error}")
+            require(word in str(error), f"the error for {option}={value!r} does not name '{word}': {error}")
         return
     raise CheckFailure(f"option {option}={value!r} is accepted")
 
@@ -309,7 +288,7 @@ def works_with_every_choice(place: Place) -> None:
 
 
 def _require_contract(place: Place) -> None:
-    if _is_box_loss(place.slot):
+    if is_box_loss(place.slot):
         broadcasts_over_all_pairs(place)
         is_finite_for_odd_boxes(place)
     elif place.slot is LOSS_CLASS:
@@ -336,73 +315,12 @@ def _choices(annotation: Any) -> Iterator[Any]:
 
 def tells_its_source(place: Place) -> None:
     """Its file says what it is."""
-    _require(bool(place.part.summary), "its class has no docstring")
+    require(bool(place.part.summary), "its class has no docstring")
 
 
-# Losses
-
-_BOXES = torch.tensor(
-    [[0.5, 0.5, 0.2, 0.2], [0.3, 0.6, 0.4, 0.1], [0.52, 0.48, 0.25, 0.2], [0.9, 0.1, 0.05, 0.15], [0.4, 0.5, 0.1, 0.3]]
-)
-_DEGENERATE = torch.tensor(
-    [
-        [0.5, 0.5, 0.0, 0.0],  # a point
-        [0.5, 0.5, 0.2, 0.0],  # a line
-        [0.7, 0.5, 0.2, 0.2],  # touches the fourth
-        [0.5, 0.5, 0.2, 0.2],
-        [0.0, 0.0, 1e-6, 1e-6],  # tiny, far from all others
-        [1.0, 1.0, 2.0, 2.0],  # beyond the picture
-    ]
-)
-
-
-def broadcasts_over_all_pairs(place: Place) -> None:
-    """Loss of all pairs at once equals the loss of each."""
-    loss = place.build()
-    table = loss(_BOXES[:, None], _BOXES[None], _IMAGE_SIZE)
-    _require(table.shape == (len(_BOXES),) * 2, f"of 5 by 5 boxes it gives {tuple(table.shape)}, not (5, 5)")
-    single = torch.stack([torch.stack([loss(a, b, _IMAGE_SIZE) for b in _BOXES]) for a in _BOXES])
-    _require(torch.allclose(table, single, atol=1e-5), "all pairs at once differ from one pair at a time")
-
-
-def is_least_for_equal_boxes(place: Place) -> None:
-    """No other box costs less than the target itself."""
-    table = place.build()(_BOXES[:, None], _BOXES[None], _IMAGE_SIZE)
-    _require(bool((table.diagonal() <= table.min(dim=0).values + 1e-5).all()), "another box costs less than the target")
-
-
-def is_finite_for_odd_boxes(place: Place) -> None:
-    """Touching, distant, tiny and degenerate boxes have finite losses and gradients."""
-    predicted = _DEGENERATE.clone().requires_grad_()
-    table = place.build()(predicted[:, None], _DEGENERATE[None], _IMAGE_SIZE)
-    _require(bool(table.isfinite().all()), f"its value is not finite {_first_bad(table)}")
-    (gradient,) = torch.autograd.grad(table.sum(), predicted)
-    _require(bool(gradient.isfinite().all()), f"its gradient is not finite {_first_bad(gradient)}")
-
-
-def _first_bad(table: Tensor) -> str:
-    rows = (~table.isfinite()).any(dim=1).nonzero().flatten().tolist()
-    return f"for predicted boxes {_DEGENERATE[rows].tolist()}"
-
-
-def pulls_scores_to_the_truth(place: Place) -> None:
-    """The loss has the shape of the logits, stays finite, and falls as the right class's logit rises."""
-    levels = torch.tensor([-1e4, -30.0, -2.0, 0.0, 2.0, 30.0, 1e4])
-    logits = levels[:, None].repeat(1, 3).requires_grad_()
-    one_hot = torch.tensor([1.0, 0.0, 0.0]).expand(7, 3)
-    loss = place.build()(logits, one_hot, torch.full((7,), 0.9)[:, None] * one_hot)
-    _require(loss.shape == logits.shape, f"of logits {tuple(logits.shape)} it gives {tuple(loss.shape)}")
-    (gradient,) = torch.autograd.grad(loss.sum(), logits)
-    _require(bool(loss.isfinite().all() and gradient.isfinite().all()), "not finite for large logits")
-    _require(bool(gradient[3, 0] < 0 < gradient[3, 1]), "its gradient does not raise the right class and lower others")
-
-
-def _is_module(slot: Slot) -> bool:
+def is_module(slot: Slot) -> bool:
+    """Whether parts of this slot go between maps; losses do not."""
     return slot not in (LOSS_BOX, LOSS_CLASS, MATCHER_BOX)
-
-
-def _is_box_loss(slot: Slot) -> bool:
-    return slot in (LOSS_BOX, MATCHER_BOX)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -410,14 +328,16 @@ CHECKS: tuple[Check, ...] = (
     Check("enforces its options", lambda slot: True, enforces_its_options),
     Check("works with every choice", lambda slot: slot is not BACKBONE, works_with_every_choice),
     Check("declares its maps", lambda slot: slot is BACKBONE, declares_its_maps),
-    Check("keeps the contract", _is_module, keeps_the_contract),
-    Check("leaves its input alone", _is_module, leaves_its_input_alone),
-    Check("passes gradients", _is_module, passes_gradients),
-    Check("repeats itself in eval", _is_module, repeats_itself_in_eval),
-    Check("agrees in channels-last", _is_module, agrees_in_channels_last),
-    Check("stays near in bf16", _is_module, stays_near_in_bf16),
-    Check("broadcasts over all pairs", _is_box_loss, broadcasts_over_all_pairs),
-    Check("is least for equal boxes", _is_box_loss, is_least_for_equal_boxes),
-    Check("is finite for odd boxes", _is_box_loss, is_finite_for_odd_boxes),
+    Check("keeps the contract", is_module, keeps_the_contract),
+    Check("leaves its input alone", is_module, leaves_its_input_alone),
+    Check("passes gradients", is_module, passes_gradients),
+    Check("repeats itself in eval", is_module, repeats_itself_in_eval),
+    Check("agrees in channels-last", is_module, agrees_in_channels_last),
+    Check("stays near in bf16", is_module, stays_near_in_bf16),
+    Check("broadcasts over all pairs", is_box_loss, broadcasts_over_all_pairs),
+    Check("is least for equal boxes", is_box_loss, is_least_for_equal_boxes),
+    Check("is zero for equal boxes", is_box_loss, is_zero_for_equal_boxes),
+    Check("is symmetric as stated", is_box_loss, is_symmetric_as_stated),
+    Check("is finite for odd boxes", is_box_loss, is_finite_for_odd_boxes),
     Check("pulls scores to the truth", lambda slot: slot is LOSS_CLASS, pulls_scores_to_the_truth),
 )

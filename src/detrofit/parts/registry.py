@@ -69,7 +69,9 @@ class Part:
             for name, parameter in self.parameters.items()
             if parameter.kind is parameter.KEYWORD_ONLY
         }
-        return create_model("Options", __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields)
+        return create_model(
+            "Options", __config__=ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False), **fields
+        )
 
     @property
     def summary(self) -> str:

@@ -15,12 +15,16 @@ Stride = Annotated[int, Field(ge=1, le=8)]
 
 
 class ReducedProjection(nn.Module):
-    """[B,C,H,W] to tokens [B,out,M] over a map reduced by a strided depthwise 3x3 with norm (stride 1: not reduced)."""
+    """[B,C,H,W] to tokens [B,out,M] over a map reduced by a strided depthwise convolution with norm.
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+    With stride 1 it is not reduced.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, kernel: int) -> None:
         super().__init__()
+        padding = (stride + kernel - 2) // 2
         self.reduce = nn.Identity() if stride == 1 else nn.Conv2d(
-            in_channels, in_channels, 3, stride, padding=(stride + 1) // 2, groups=in_channels, bias=False
+            in_channels, in_channels, kernel, stride, padding=padding, groups=in_channels, bias=False
         )  # fmt: skip
         self.norm = nn.Identity() if stride == 1 else nn.BatchNorm2d(in_channels)
         self.projection = nn.Conv2d(in_channels, out_channels, 1, bias=False)
@@ -55,6 +59,7 @@ class MobileMQA(nn.Module):
         key_dim: Dim = 64,
         value_dim: Dim = 64,
         kv_stride: Stride = 2,
+        kv_kernel: Annotated[Literal[3, 5, 7], Field(description="kernel that reduces keys and values")] = 3,
         query_stride: Stride = 1,
         position_kernel: Literal[0, 3, 5, 7] = 0,
         layer_scale: Annotated[float, Field(gt=0, le=10)] | None = 1e-5,
@@ -72,8 +77,8 @@ class MobileMQA(nn.Module):
             nn.AvgPool2d(query_stride), nn.BatchNorm2d(in_channels)
         )  # fmt: skip
         self.query = nn.Conv2d(in_channels, heads * key_dim, 1, bias=False)
-        self.key = ReducedProjection(in_channels, key_dim, kv_stride)
-        self.value = ReducedProjection(in_channels, value_dim, kv_stride)
+        self.key = ReducedProjection(in_channels, key_dim, kv_stride, kv_kernel)
+        self.value = ReducedProjection(in_channels, value_dim, kv_stride, kv_kernel)
         self.output = nn.Conv2d(heads * value_dim, in_channels, 1, bias=False)
         self.scale = LayerScale(in_channels, layer_scale) if layer_scale is not None else nn.Identity()
         self.drop_path = DropPath(drop_path)

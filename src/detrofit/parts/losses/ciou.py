@@ -24,6 +24,8 @@ class CompleteIoULoss(nn.Module):
     width); the loss has those dimensions and lies in 0..3. Symmetric, 0 for equal boxes.
     """
 
+    symmetric = True
+
     def forward(self, predicted: Tensor, target: Tensor, image_size: tuple[float, float]) -> Tensor:
         predicted, target = to_pixels(predicted, image_size), to_pixels(target, image_size)
         iou = box_iou(predicted, target)

@@ -17,6 +17,8 @@ class DistanceIoULoss(nn.Module):
     width); the loss has those dimensions and lies in 0..2. Symmetric, 0 for equal boxes.
     """
 
+    symmetric = True
+
     def forward(self, predicted: Tensor, target: Tensor, image_size: tuple[float, float]) -> Tensor:
         predicted, target = to_pixels(predicted, image_size), to_pixels(target, image_size)
         return 1 - box_iou(predicted, target) + centre_distance_ratio(predicted, target)

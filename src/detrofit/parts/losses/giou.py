@@ -17,5 +17,7 @@ class GeneralizedIoULoss(nn.Module):
     Symmetric, 0 for equal boxes, unchanged when either axis is rescaled (so `image_size` plays no role).
     """
 
+    symmetric = True
+
     def forward(self, predicted: Tensor, target: Tensor, image_size: tuple[float, float]) -> Tensor:
         return 1 - generalized_iou(predicted, target)

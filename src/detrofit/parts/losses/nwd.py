@@ -36,6 +36,8 @@ class NormalizedWassersteinDistance(nn.Module):
         eps: added to the squared distance in square pixels, so that equal boxes have a finite gradient.
     """
 
+    symmetric = True
+
     def __init__(
         self,
         *,
@@ -46,6 +48,7 @@ class NormalizedWassersteinDistance(nn.Module):
     ) -> None:
         super().__init__()
         self.mode, self.constant, self.gamma, self.eps = mode, constant, gamma, eps
+        self.least = 1 - 1 / gamma if mode == "norm_sqrt" else 0.0
 
     def forward(self, predicted: Tensor, target: Tensor, image_size: tuple[float, float]) -> Tensor:
         predicted, target = to_pixels(predicted, image_size), to_pixels(target, image_size)

@@ -40,6 +40,7 @@ class ShapeIoULoss(nn.Module):
     ) -> None:
         super().__init__()
         self.scale, self.eps = scale, eps
+        self.symmetric = scale == 0
 
     def forward(self, predicted: Tensor, target: Tensor, image_size: tuple[float, float]) -> Tensor:
         predicted, target = to_pixels(predicted, image_size), to_pixels(target, image_size)

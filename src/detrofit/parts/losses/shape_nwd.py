@@ -44,6 +44,7 @@ class ShapeWassersteinDistance(nn.Module):
     ) -> None:
         super().__init__()
         self.form, self.scale, self.constant, self.ratio = form, scale, constant, ratio
+        self.symmetric = scale == 0
         self.shape_iou = ShapeIoULoss(scale=scale)
         self.nwd = NormalizedWassersteinDistance(constant=constant)
 

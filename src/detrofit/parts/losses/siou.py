@@ -28,6 +28,8 @@ class ScyllaIoULoss(nn.Module):
         theta: how strongly the shape cost concentrates on large differences (the paper searches 2 to 6).
     """
 
+    symmetric = True
+
     def __init__(self, *, theta: Annotated[float, Field(ge=1, le=10)] = 4.0) -> None:
         super().__init__()
         self.theta = theta
