@@ -36,7 +36,7 @@ def data(file, tmp_path_factory) -> Path:
     """Drawn pictures whose objects are what the model sees in them, so that its AP is not 0."""
     folder = tmp_path_factory.mktemp("trade") / "data"
     description = draw_demo_dataset(folder, 0, pictures={"train": 2, "val": 6, "test": 2}, size=(96, 96))
-    for found in Detector(file, threshold=0, device="cpu").predict(folder / "images" / "val"):
+    for found in Detector(file, threshold=0, device="cpu")(folder / "images" / "val"):
         lines = [line.rpartition(" ")[0] for line in found.to_yolo_txt().splitlines()[:8]]
         (folder / "labels" / "val" / f"{Path(found.source).stem}.txt").write_text("\n".join(lines) + "\n")
     return description

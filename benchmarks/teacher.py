@@ -1,0 +1,113 @@
+"""Whether a teacher helps: an rtdetr-n with ExtraDW that learns from a larger model, against the same alone.
+
+    python benchmarks/teacher.py --data FOLDER [--runs runs/teacher] [--seeds 3]
+
+FOLDER holds bccd (Pascal VOC). The teacher is trained once, an rtdetr-r18 or, with --lite, rtdetr-n with a pretrained
+EfficientNet-Lite0 backbone. Then one update with and one without the teacher are timed, and a study compares the taught
+student with the student alone for the same time, over seeds, and with the student alone for as many epochs. Its report
+says what it shows, whatever that is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from detrofit.comparison.compare import plan_study, run_study
+from detrofit.comparison.study import load_study
+from detrofit.config.load import load_experiment, merge_dotted
+from detrofit.data.loader import EvaluationLoader
+from detrofit.data.open import open_dataset
+from detrofit.files import write_file
+from detrofit.training.devices import Devices
+from detrofit.training.finite import FiniteGuard
+from detrofit.training.loop import train
+from detrofit.training.optimizer import make_optimizer
+from detrofit.training.plan import make_plan
+from detrofit.training.prepare import make_model, open_teacher
+from detrofit.training.run_folder import BEST
+from detrofit.training.state import Progress
+from detrofit.training.step import Stepper
+
+STUDENT: dict[str, Any] = {
+    "model": "rtdetr-n",
+    "retrofit": {"backbone.stage[1,2,3,4].block": "extradw"},
+    "imgsz": 256,
+    "weights": "none",
+    "train": {"epochs": 40, "batch": 4, "lr": 5e-4},
+    "augment": {"multiscale": 0.0, "vertical_flip": 0.5},
+}
+TEACHER = {"model": "rtdetr-r18", "retrofit": {}, "train.lr": 2e-4}
+ROUNDS = 12
+
+
+def train_teacher(data: Path, runs: Path, epochs: int, lite: Path | None, imgsz: int) -> Path:
+    """The teacher's best file, trained if it is not there yet."""
+    name = "teacher-lite" if lite else "teacher"
+    if not (runs / name / BEST).exists():
+        changes: dict[str, Any] = (
+            dict(TEACHER) if lite is None else {"retrofit": {"backbone": "timm:tf_efficientnet_lite0"}}
+        )
+        changes |= {"weights": str(lite)} if lite else {}
+        values = merge_dotted(
+            {**STUDENT, "data": data, "runs": runs, "name": name}, {**changes, "train.epochs": epochs}
+        )
+        train(load_experiment(merge_dotted(values, {"imgsz": imgsz})))
+    return runs / name / BEST
+
+
+def step_seconds(values: dict[str, Any], teacher: Path, folder: Path) -> tuple[float, float]:
+    """Median seconds of an update alone and with the teacher, timed in turns."""
+    experiment = load_experiment(merge_dotted(values, {"train.teacher": teacher}))
+    index = open_dataset(experiment.data).split("train")
+    devices = Devices(experiment.device)
+    model, _, _ = make_model(experiment, index.class_names, Progress(), resumed=False)
+    model = devices.place(model).train()
+    plan = make_plan(experiment, 100, pretrained="nothing")
+    guard = FiniteGuard(model, folder)
+    optimizer = make_optimizer(model, experiment.train, plan)
+    taught = open_teacher(experiment, index.class_names, Progress(), devices)
+    batch = next(iter(EvaluationLoader(index, experiment.imgsz, experiment.train.batch, workers=0)))
+    times: dict[bool, list[float]] = {False: [], True: []}
+    for step in range(2 * ROUNDS):
+        with_teacher = bool(step % 2)
+        stepper = Stepper(model, model, optimizer, devices, guard, 0, 0.1, [], taught if with_teacher else None)
+        started = time.perf_counter()
+        stepper.update([batch], step, several_sizes=False)
+        times[with_teacher].append(time.perf_counter() - started)
+    alone, both = (statistics.median(times[each][2:]) for each in (False, True))
+    return alone, both
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, default=Path("runs/teacher"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--imgsz", type=int, default=256)
+    parser.add_argument("--lite", type=Path, help="weights of tf_efficientnet_lite0: the teacher gets that backbone")
+    arguments = parser.parse_args()
+    data = arguments.data / "bccd" if (arguments.data / "bccd").exists() else arguments.data
+    teacher = train_teacher(data, arguments.runs, arguments.epochs, arguments.lite, arguments.imgsz)
+    base = merge_dotted({**STUDENT, "data": data}, {"train.epochs": arguments.epochs, "imgsz": arguments.imgsz})
+    alone, taught = step_seconds(base, teacher, arguments.runs)
+    longer = round(arguments.epochs * taught / alone)
+    write_file(arguments.runs / "step_seconds.json", json.dumps({"alone": alone, "taught": taught}) + "\n")
+    print(f"an update takes {alone:.3f} s alone, {taught:.3f} s with the teacher: {longer} epochs in the same time")
+    # The base is the student alone for the same time, so that the verdict is on what was asked.
+    variants: dict[str, Any] = {"taught": {"train.teacher": str(teacher), "train.epochs": arguments.epochs}}
+    if longer > arguments.epochs:
+        variants[f"alone, {arguments.epochs} epochs"] = {"train.epochs": arguments.epochs}
+    base = merge_dotted(base, {"train.epochs": longer})
+    study = load_study({**base, "variants": variants, "seeds": arguments.seeds})
+    run_study(plan_study(study, arguments.runs / "study"))
+    print(f"report: {arguments.runs / 'study' / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The commands of the guides and of README, run as they are printed in a folder with the demonstration's data.
+
+Only these are replaced, so that a page takes a minute instead of hours: the numbers after `--epochs`, `--seeds`,
+`--rounds`, `--masks` and `--imgsz`, the same in the pages' YAML files, and the demonstration's data, of which there are
+fewer pictures. A page that says `The commands run as they stand` is run whole; of every page all options are checked.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from detrofit.cli import main
+from detrofit.cli.discovery import command_outlines, import_command
+from detrofit.data.demo import draw_demo_dataset
+from detrofit.parts import registry
+from detrofit.parts.registry import get_part
+
+ROOT = Path(__file__).parents[2]
+GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
+PAGES = {page.name: page for page in (*GUIDES, ROOT / "README.md")}
+PROMISE = "The commands run as they stand"
+RUN = [name for name, page in PAGES.items() if PROMISE in page.read_text(encoding="utf-8")]
+SMALLER = {
+    r"(--epochs |epochs: )\d+": r"\g<1>1",
+    r"(--seeds |seeds: )\d+": r"\g<1>2",
+    r"--rounds \d+": "--rounds 6",
+    r"--masks \d+": "--masks 2",
+    r"(--imgsz |imgsz: )(160|128)": r"\g<1>64",
+    r"--imgsz (224|96)": "--imgsz 96",
+}
+
+
+def blocks(text: str) -> list[tuple[str, str, str]]:
+    """Language, title and body of each fenced block, also of those in lists."""
+    found = re.findall(r'^( *)```(\w*)(?: title="(.*?)")?\n(.*?)^\1```$', text, flags=re.MULTILINE | re.DOTALL)
+    return [(kind, title, re.sub(f"^{indent}", "", body, flags=re.MULTILINE)) for indent, kind, title, body in found]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words of each `detrofit` command in a page's console blocks, or README's plain ones; no comments."""
+    lines = [
+        line
+        for kind, _, body in blocks(text)
+        if kind in ("console", "")
+        for line in body.replace("\\\n", " ").splitlines()
+    ]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("detrofit ")]
+
+
+def smaller(text: str) -> str:
+    for pattern, replacement in SMALLER.items():
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+def known_options(words: list[str]) -> set[str]:
+    """The options of the command that the words begin with."""
+    outlines = {outline.name: outline for outline in command_outlines("detrofit.cli")}
+    command = import_command(outlines[words[0]])
+    if outlines[words[0]].is_group and len(words) > 1:
+        context = command.make_context(words[0], words[1:2], resilient_parsing=True)
+        command = command.resolve_command(context, words[1:2])[1]
+    return {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_option_exists(name):
+    for words in commands(PAGES[name].read_text(encoding="utf-8")):
+        if words[:1] and not words[0].startswith("-"):
+            given = {word.partition("=")[0] for word in words if word.startswith("--")}
+            assert given <= known_options(words) | {"--help"}, words
+
+
+def test_the_guides_promise_to_run():
+    promised = {"small-objects.md", "few-images.md", "class-imbalance.md", "edge-cpu.md", "ablation-table.md"}
+    assert promised | {"from-ultralytics.md"} <= set(RUN)
+    assert all(commands(PAGES[name].read_text(encoding="utf-8")) for name in RUN)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder with a few pictures of the demonstration; parts that a page adds leave with it."""
+    folder = tmp_path / "a project"
+    pictures = {"train": 8, "val": 4, "test": 4}
+    draw_demo_dataset(folder / "demo" / "data", 0, pictures=pictures)
+    monkeypatch.chdir(folder)
+    get_part("none")
+    monkeypatch.setattr(registry, "_PARTS", dict(registry._PARTS))
+    loaded = set(sys.modules)
+    yield folder
+    for module in set(sys.modules) - loaded:
+        if module.startswith("detrofit_plugin_"):
+            del sys.modules[module]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*RUN, "README.md"])
+def test_every_command_runs_as_printed(name, folder, capsys):
+    text = PAGES[name].read_text(encoding="utf-8")
+    for kind, title, body in blocks(text):
+        if title:
+            (folder / title).write_text(smaller(body), encoding="utf-8")
+        elif kind == "python" and "@part(" in body:
+            (folder / "my_part.py").write_text(body, encoding="utf-8")
+    for words in commands(smaller(text)):
+        if words == ["demo"]:  # its data are there already, and it trains for minutes
+            continue
+        code = main(words)
+        assert code == 0, (words, capsys.readouterr().err)
