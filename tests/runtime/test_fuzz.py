@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -18,32 +16,11 @@ from detrofit.errors import DetrofitError
 from detrofit.pictures import decode_picture
 from detrofit.runtime.frames import Reading, read_frames
 from detrofit.runtime.sources import Video, find_sources
+from tests.fuzzing import CHANGES, MANY, check, damaged
 from tests.runtime.videos import write_video
 
-MANY = pytest.param(2000, marks=pytest.mark.slow, id="many")
 FORMS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000")
 MODES = ("RGB", "L", "P", "RGBA", "1")
-CHANGES = st.lists(st.tuples(st.integers(0, 5000), st.binary(min_size=1, max_size=4)), max_size=10)
-
-
-def check(examples: int, *strategies: st.SearchStrategy[object]) -> Callable[[Callable[..., None]], None]:
-    """Run a property on so many examples."""
-
-    def run(holds: Callable[..., None]) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, of what it can pass over
-            bounds = settings(max_examples=examples, suppress_health_check=list(HealthCheck))
-            bounds(given(*strategies)(holds))()
-
-    return run
-
-
-def damaged(content: bytes, changes: list[tuple[int, bytes]], length: int) -> bytes:
-    """`content` cut off after `length` bytes, with some overwritten."""
-    changed = bytearray(content)
-    for place, new in changes:
-        changed[place % len(changed) : place % len(changed) + len(new)] = new
-    return bytes(changed[:length])
 
 
 @contextmanager
