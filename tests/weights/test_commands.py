@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from detrofit import DetrofitError, build
 from detrofit.cli.app import main
+from detrofit.config.load import load_experiment
 from detrofit.model.detector import RTDETR
 from detrofit.weights.card import model_card
 from detrofit.weights.huggingface import to_huggingface
@@ -58,7 +60,7 @@ def start_from(model: RTDETR, folder: Path, class_names: tuple[str, ...], requir
 
 
 def info(name: str = "rtdetr-r18") -> ModelInfo:
-    trained = {"data": "cells", "metrics": {"AP": 0.5}, "licence": "CC0"}
+    trained = {"data": "cells", "metrics": {"AP": 0.5}, "licence": "CC0-1.0"}
     return ModelInfo(name, NAMES, (0, 1, 2), (64, 64), trained=trained)
 
 
@@ -119,8 +121,28 @@ def test_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "card", str(file), "--out", str(tmp_path / "README.md")]) == 0
     text = (tmp_path / "README.md").read_text("utf-8")
     assert text == model_card(file)
-    for phrase in ("# cells", "3: red, white, platelet", "| metrics.AP | 0.5000 |", "Weights: CC0", "`resnet-vd`"):
+    for phrase in (
+        "# cells",
+        "3: red, white, platelet",
+        "| metrics.AP | 0.5000 |",
+        "Weights: CC0-1.0.",
+        "license: cc0-1.0",
+        "`resnet-vd`",
+    ):
         assert phrase in text
+
+
+def test_the_configuration_of_a_card_builds_the_model_again(tmp_path: Path) -> None:
+    retrofit = {"backbone.stage4.block": {"part": "extradw", "expand": 2.0, "at": {"shortcut": "vd"}}}
+    model = build("rtdetr-n", retrofit, num_classes=3, settings={"num_queries": 20})
+    trained = {"data": "cells", "started_from": "timm x", "licence_of_start": "MIT"}
+    save_model(tmp_path / "m.safetensors", model, ModelInfo("rtdetr-n", NAMES, (0, 1, 2), (64, 64), trained=trained))
+    text = model_card(tmp_path / "m.safetensors")
+    assert "weights that it started from apply (MIT)." in text and "license:" not in text
+    values = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    experiment = load_experiment({**values, "data": "x"})
+    again = build(experiment.model.name, experiment.retrofit, num_classes=3, settings=experiment.model.frame)
+    assert again.slots == model.slots and again.frame == model.frame and again.frame.num_queries == 20
 
 
 def test_a_training_starts_from_it_and_says_what_it_took(folder: Path) -> None:

@@ -177,3 +177,10 @@ def test_the_table_names_models_and_parts_that_exist() -> None:
 def _meta(name: str, retrofit: dict[str, Any] | None = None) -> RTDETR:
     with torch.device("meta"):
         return build(name, retrofit, num_classes=1)
+
+
+def test_the_page_about_weights_names_every_source() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "weights.md").read_text("utf-8")
+    for name in model_names():
+        found = published_detector(name)
+        assert found is None or found.source.rpartition("/")[2] in page, name

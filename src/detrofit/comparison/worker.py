@@ -106,7 +106,7 @@ def start_facts(run: Path, experiment: Experiment) -> dict[str, Any]:
     taken = json.loads((run / TRANSFER).read_text("utf-8")) if (run / TRANSFER).exists() else {}
     return {
         "pretrained": progress.pretrained,
-        "kept_share_of_parameters": taken.get("kept_share_of_parameters", 0.0),
+        "kept_share_of_parameters": taken.get("shares_of_parameters", {}).get("kept", 0.0),
         "lr": plan.lr,
         "backbone_lr_factor": plan.backbone_lr_factor,
         "steps": plan.total_steps,
