@@ -1,12 +1,13 @@
 """The measurements behind docs/graft.md: teachers, controls, grafts, rivals at equal compute, how far it carries.
 
     python benchmarks/graft.py --data FOLDER [--runs runs/graft] [--only cards-0 bccd-0/control ...] [--list]
-    python benchmarks/graft.py --table
+    python benchmarks/graft.py --table > docs/tables/graft.md
 
 FOLDER holds bccd (Pascal VOC), cards (YOLO) and deeppcb (COCO). A part is DATA-SEED/STEP, and `--only` takes beginnings
 of such names. A finished part is in benchmarks/graft.json and is not done again; one that was stopped goes on where it
-was. Everything is chosen on validation splits. The step `test` comes last for each teacher and is the only one that
-looks at the test split.
+was. `--steps` and `--batch` of the local training are for a quick look, best with a `--record` of its own. Everything
+is chosen on validation splits. The step `test` comes last for each teacher and is the only one that looks at the test
+split.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ Row = dict[str, Any]
 class Bench:
     """One teacher with all that is done to it, in a folder of its own."""
 
-    def __init__(self, name: str, data: Path, runs: Path) -> None:
-        self.name = name
+    def __init__(self, name: str, data: Path, runs: Path, local: dict[str, Any]) -> None:
+        self.name, self.local = name, local
         kind, seed = name.rsplit("-", 1)
         self.path, self.changes, self.seed = data / SETS[kind][0], SETS[kind][1], int(seed)
         self.folder = runs / name
@@ -102,7 +103,7 @@ class Bench:
         return self.folder / "teacher" / "best.safetensors"
 
     def settings(self, **changes: Any) -> GraftSettings:
-        values: dict[str, Any] = {"seed": self.seed, "workers": 0, "knobs": False, **changes}
+        values: dict[str, Any] = {"seed": self.seed, "workers": 0, "knobs": False, **self.local, **changes}
         return GraftSettings(**values)
 
     def workshop(self, folder: str, **changes: Any) -> Workshop:
@@ -303,14 +304,14 @@ def _scored(file: Path) -> Row:
             "parameters": count_parameters(load_model(file))}  # fmt: skip
 
 
-def _read() -> dict[str, Row]:
-    return json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else {}
+def _read(record: Path = RECORD) -> dict[str, Row]:
+    return json.loads(record.read_text("utf-8")) if record.exists() else {}
 
 
-def _do(part: str, data: Path, runs: Path) -> None:
+def _do(part: str, data: Path, runs: Path, record: Path, local: dict[str, Any]) -> None:
     """Do a part and write its row; minutes are those of this sitting and of stopped ones before it."""
     name, step = part.split("/")
-    bench = Bench(name, data, runs)
+    bench = Bench(name, data, runs, local)
     clock = bench.folder / f"{step}.minutes"
     before = float(clock.read_text()) if clock.exists() else 0.0
     started = time.monotonic()
@@ -319,9 +320,9 @@ def _do(part: str, data: Path, runs: Path) -> None:
     finally:
         minutes = before + (time.monotonic() - started) / 60
         write_file(clock, str(minutes))
-    facts = {"minutes": minutes, "date": str(datetime.date.today()), "threads": torch.get_num_threads(),
+    facts = {"local": local, "minutes": minutes, "date": str(datetime.date.today()), "threads": torch.get_num_threads(),
              "machine": describe_machine()["processor"]}  # fmt: skip
-    write_file(RECORD, json.dumps({**_read(), part: {**row, **facts}}, indent=1) + "\n")
+    write_file(record, json.dumps({**_read(record), part: {**row, **facts}}, indent=1) + "\n")
 
 
 def table(record: dict[str, Row]) -> str:
@@ -373,18 +374,22 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="beginnings of parts' names")
     parser.add_argument("--list", action="store_true", help="name all parts, and which are done")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--record", type=Path, default=RECORD)
     arguments = parser.parse_args()
     if arguments.table:
-        print(table(_read()))
+        print(table(_read(arguments.record)))
         return
+    local = {"steps": arguments.steps, "second_steps": arguments.steps // 2, "batch": arguments.batch}
     for part in parts():
-        done = part in _read()
+        done = part in _read(arguments.record)
         wanted = not arguments.only or any(part.startswith(each) for each in arguments.only)
         if arguments.list:
             print(f"{'done' if done else '    '} {part}")
         elif wanted and not done:
             print(part, flush=True)
-            _do(part, arguments.data, arguments.runs)
+            _do(part, arguments.data, arguments.runs, arguments.record, local)
 
 
 if __name__ == "__main__":

@@ -58,13 +58,8 @@ def test_a_graft_leaves_everything_that_was_found(done, model_file):
     assert weights <= {name for name in weights if name.startswith(units)}
 
 
-def test_another_budget_asks_no_training_again(done, model_file, drawn, without_gates, monkeypatch):
-    monkeypatch.setattr(LocalTraining, "learn", lambda *arguments: pytest.fail("trained again"))
-    again = graft(model_file, drawn, done.folder, quick("0.999xparams", assemblies=1))
-    assert again.results["candidates"] == done.results["candidates"]
-
-
-def test_a_budget_that_nothing_meets_names_the_nearest(done, model_file, drawn, without_gates):
+def test_a_budget_that_nothing_meets_names_the_nearest(done, model_file, drawn, without_gates, monkeypatch):
+    monkeypatch.setattr(LocalTraining, "learn", lambda *arguments: pytest.fail("another budget asks no training again"))
     with pytest.raises(DetrofitError, match=r"nothing meets the budget 0\.1xparams: the nearest is .*Mparams .*=none"):
         graft(model_file, drawn, done.folder, quick("0.1xparams"))
     with pytest.raises(DetrofitError, match=r"nothing meets the budget 0\.001ms: the nearest is .* ms \(.*; all meas"):

@@ -17,7 +17,7 @@ from detrofit.grafting.cost import Cost, cost_library
 from detrofit.grafting.finish import finish
 from detrofit.grafting.knobs import free_knobs
 from detrofit.grafting.library import KEEP
-from detrofit.grafting.results import front_of, make_results, write_results
+from detrofit.grafting.results import kept_of, make_results, write_results
 from detrofit.grafting.score import Score, Scorer, control, score_library
 from detrofit.grafting.training import train_library
 from detrofit.grafting.workshop import GraftSettings, Workshop, open_workshop
@@ -61,7 +61,10 @@ def graft(file: str | Path, data: str | Path, out: str | Path, settings: GraftSe
     finished: dict[str, dict[str, Any]] = {}
     if settings.finish_epochs:
         with workshop.clock("finish"):
-            files = {KEEP: workshop.file, **{each.name: each.file for each in front_of(assembled, costs[KEEP])}}
+            files = {
+                KEEP: workshop.file,
+                **{each.name: each.file for each in kept_of(workshop, assembled, costs[KEEP])},
+            }
             finished = finish(workshop, scorer, files, settings.finish_epochs)
     results = make_results(
         workshop, scorer.teacher, random_numbers, errors, scores, costs, assembled, corrections, finished, knobs

@@ -38,14 +38,20 @@ def front_of(assembled: Sequence[Assembled], teacher: Cost) -> list[Assembled]:
     return sorted(kept, key=lambda each: -each.cost.ratio)
 
 
+def kept_of(workshop: Workshop, assembled: Sequence[Assembled], teacher: Cost) -> list[Assembled]:
+    """What is handed over: the front, and the winner, which a budget of parameters may take from behind it."""
+    front, winner = front_of(assembled, teacher), winner_of(workshop, assembled, teacher)
+    return front if winner is None or winner in front else [*front, winner]
+
+
 def make_results(
     workshop: Workshop, teacher: Score, control: Score, errors: Mapping[str, float], scores: Mapping[str, Score],
     costs: Mapping[str, Cost], assembled: Sequence[Assembled], corrections: Mapping[str, float],
     finished: Mapping[str, Mapping[str, Any]], knobs: Sequence[Mapping[str, Any]],
 ) -> Results:  # fmt: skip
     """The content of results.json."""
-    front = front_of(assembled, costs[KEEP])
-    winner = _winner(workshop, assembled, costs[KEEP])
+    kept = kept_of(workshop, assembled, costs[KEEP])
+    winner = winner_of(workshop, assembled, costs[KEEP])
     results: Results = {
         "format": 1,
         "detrofit": __version__,
@@ -87,7 +93,7 @@ def make_results(
                 "score": asdict(each.score),
                 "cost": asdict(each.cost),
                 "finished": asdict(finished[each.name]["score"]) if each.name in finished else None,
-                "file": f"{FRONT}/{each.name}.safetensors" if each in front else None,
+                "file": f"{FRONT}/{each.name}.safetensors" if each in kept else None,
             }
             for each in assembled
         ],
@@ -98,7 +104,7 @@ def make_results(
         "winner": winner.name if winner else KEEP,
     }
     results["verdict"] = verdict(results)
-    _write_front(workshop, front, finished)
+    _write_front(workshop, kept, finished)
     return results
 
 
@@ -139,7 +145,7 @@ def verdict(results: Results) -> str:
     )
 
 
-def _winner(workshop: Workshop, assembled: Sequence[Assembled], teacher: Cost) -> Assembled | None:
+def winner_of(workshop: Workshop, assembled: Sequence[Assembled], teacher: Cost) -> Assembled | None:
     """The least loss within the budgets as measured; with none given, the fastest that loses less than random noise.
 
     None where the original is best: nothing is faster for sure, and no budget asks for fewer parameters.
@@ -159,12 +165,12 @@ def _winner(workshop: Workshop, assembled: Sequence[Assembled], teacher: Cost) -
     return min(within, key=lambda each: each.score.total, default=None)
 
 
-def _write_front(workshop: Workshop, front: Sequence[Assembled], finished: Mapping[str, Mapping[str, Any]]) -> None:
-    """Model files of the front: fine-tuned where that was asked for."""
+def _write_front(workshop: Workshop, kept: Sequence[Assembled], finished: Mapping[str, Mapping[str, Any]]) -> None:
+    """Model files: fine-tuned where that was asked for."""
     folder = workshop.folder / FRONT
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for each in front:
+    for each in kept:
         source = finished[each.name]["file"] if each.name in finished else each.file
         partial = folder / f".{each.name}.tmp"
         shutil.copyfile(source, partial)
