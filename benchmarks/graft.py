@@ -5,9 +5,9 @@
 
 FOLDER holds bccd (Pascal VOC), cards (YOLO) and deeppcb (COCO). A part is DATA-SEED/STEP, and `--only` takes beginnings
 of such names. A finished part is in benchmarks/graft.json and is not done again; one that was stopped goes on where it
-was. `--steps` and `--batch` of the local training are for a quick look, best with a `--record` of its own. Everything
-is chosen on validation splits. The step `test` comes last for each teacher and is the only one that looks at the test
-split.
+was. `--steps` and `--batch` of the local training and `--finish` epochs are for a quick look, best with a `--record` of
+its own. Everything is chosen on validation splits. The step `test` comes last for each teacher and is the only one that
+looks at the test split.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,10 @@ Row = dict[str, Any]
 class Bench:
     """One teacher with all that is done to it, in a folder of its own."""
 
-    def __init__(self, name: str, data: Path, runs: Path, local: dict[str, Any]) -> None:
-        self.name, self.local = name, local
+    def __init__(
+        self, name: str, data: Path, runs: Path, local: dict[str, Any], finish_epochs: int, record: Path
+    ) -> None:
+        self.name, self.local, self.finish_epochs, self.record = name, local, finish_epochs, record
         kind, seed = name.rsplit("-", 1)
         self.path, self.changes, self.seed = data / SETS[kind][0], SETS[kind][1], int(seed)
         self.folder = runs / name
@@ -139,17 +142,15 @@ def whole(bench: Bench) -> Row:
         bench.teacher,
         bench.path,
         bench.folder / "graft",
-        bench.settings(budgets=(parse_budget(BUDGET),), finish_epochs=FINISH_EPOCHS, knobs=True),
+        bench.settings(budgets=(parse_budget(BUDGET),), finish_epochs=bench.finish_epochs, knobs=True),
     )
     kept = ("verdict", "winner", "assembled", "teacher", "finished_teacher", "control", "corrections", "hours", "knobs")
     return {key: result.results[key] for key in kept} | {"looks": result.results["search"]["looks"]}
 
 
-def degradation(bench: Bench) -> Row:
-    """What replacing more of the backbone costs, before and after fine-tuning."""
-    return {
-        label: _all_replaced(bench, f"degradation {label}", label, finish_epochs=FINISH_EPOCHS) for label in REPLACED
-    }
+def replaced(bench: Bench, label: str) -> Row:
+    """What replacing a part of the network costs, before and after fine-tuning."""
+    return _all_replaced(bench, f"replaced {label}", label, finish_epochs=bench.finish_epochs)
 
 
 def assemblies(bench: Bench) -> Row:
@@ -161,7 +162,7 @@ def assemblies(bench: Bench) -> Row:
     drawn = _random_choices(workshop, costs, scores, RANDOM_ASSEMBLIES)
     made = assemble_choices(workshop, scorer, drawn, states, costs, scores)
     files = {each.name: each.file for each in made}
-    finished = finish(workshop, scorer, files, FINISH_EPOCHS)
+    finished = finish(workshop, scorer, files, bench.finish_epochs)
     results = json.loads((workshop.folder / "results.json").read_text("utf-8"))
     chosen = [each for each in results["assembled"] if each["finished"]]
     predicted = [each.predicted_loss for each in made] + [each["predicted_loss"] for each in chosen]
@@ -177,7 +178,7 @@ def assemblies(bench: Bench) -> Row:
 
 def rivals(bench: Bench) -> Row:
     """Trainings with the compute of a teacher and a whole graft together, and no graft."""
-    record = _read()
+    record = _read(bench.record)
     extra = _extra_epochs(record[f"{bench.name}/teacher"], record[f"{bench.name}/graft"])
     epochs = int(bench.values()["train"]["epochs"]) + extra
     winner = record[f"{bench.name}/graft"]["winner"]
@@ -219,12 +220,12 @@ STEPS: dict[str, Callable[[Bench], Row]] = {
     "control": control,
     "blocks": blocks,
     "graft": whole,
-    "degradation": degradation,
+    **{f"replaced {label}": partial(replaced, label=label) for label in REPLACED},
     "assemblies": assemblies,
     "rivals": rivals,
     "test": test,
 }
-ONLY_FIRST = ("degradation", "assemblies", "rivals")  # for the first seed of a data set
+ONLY_FIRST = (*(f"replaced {label}" for label in REPLACED), "assemblies", "rivals")  # for the first seed of a data set
 
 
 def parts() -> Iterator[str]:
@@ -304,14 +305,13 @@ def _scored(file: Path) -> Row:
             "parameters": count_parameters(load_model(file))}  # fmt: skip
 
 
-def _read(record: Path = RECORD) -> dict[str, Row]:
+def _read(record: Path) -> dict[str, Row]:
     return json.loads(record.read_text("utf-8")) if record.exists() else {}
 
 
-def _do(part: str, data: Path, runs: Path, record: Path, local: dict[str, Any]) -> None:
+def _do(part: str, bench: Bench) -> None:
     """Do a part and write its row; minutes are those of this sitting and of stopped ones before it."""
-    name, step = part.split("/")
-    bench = Bench(name, data, runs, local)
+    step = part.split("/")[1]
     clock = bench.folder / f"{step}.minutes"
     before = float(clock.read_text()) if clock.exists() else 0.0
     started = time.monotonic()
@@ -320,9 +320,14 @@ def _do(part: str, data: Path, runs: Path, record: Path, local: dict[str, Any]) 
     finally:
         minutes = before + (time.monotonic() - started) / 60
         write_file(clock, str(minutes))
-    facts = {"local": local, "minutes": minutes, "date": str(datetime.date.today()), "threads": torch.get_num_threads(),
-             "machine": describe_machine()["processor"]}  # fmt: skip
-    write_file(record, json.dumps({**_read(record), part: {**row, **facts}}, indent=1) + "\n")
+    facts = {
+        "local": bench.local,
+        "minutes": minutes,
+        "date": str(datetime.date.today()),
+        "threads": torch.get_num_threads(),
+        "machine": describe_machine()["processor"],
+    }
+    write_file(bench.record, json.dumps({**_read(bench.record), part: {**row, **facts}}, indent=1) + "\n")
 
 
 def table(record: dict[str, Row]) -> str:
@@ -360,9 +365,11 @@ def _table_rows(name: str, record: dict[str, Row]) -> Iterator[list[str]]:
             if each["finished"]:
                 yield row(f"{label} {each['name']}, fine-tuned", each["finished"]["ap"], None, each["cost"],
                           test=each["name"])  # fmt: skip
-    for label, deep in record.get(f"{name}/degradation", {}).items():
-        if isinstance(deep, dict):
-            yield row(f"{label}: all replaced", deep["both passes"]["ap"], None, deep["cost"])
+    for label in REPLACED:
+        if all_of_it := record.get(f"{name}/replaced {label}"):
+            cost = all_of_it["cost"]
+            yield row(f"{label}: all replaced, first pass", all_of_it["first pass alone"]["ap"], None, cost)
+            yield row(f"{label}: all replaced, both passes", all_of_it["both passes"]["ap"], all_of_it["minutes"], cost)
     for label, rival in record.get(f"{name}/rivals", {}).get("rows", {}).items():
         yield row(label, rival["val AP"], test=f"rival {label}", parameters=rival["parameters"])
 
@@ -376,6 +383,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--finish", type=int, default=FINISH_EPOCHS)
     parser.add_argument("--record", type=Path, default=RECORD)
     arguments = parser.parse_args()
     if arguments.table:
@@ -389,7 +397,8 @@ def main() -> None:
             print(f"{'done' if done else '    '} {part}")
         elif wanted and not done:
             print(part, flush=True)
-            _do(part, arguments.data, arguments.runs, arguments.record, local)
+            bench = Bench(part.split("/")[0], arguments.data, arguments.runs, local, arguments.finish, arguments.record)
+            _do(part, bench)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 
 from detrofit import DetrofitError, load
 from detrofit.distillation.local import LocalTraining
-from detrofit.grafting import score
+from detrofit.grafting import score, workshop
 from detrofit.grafting.graft import graft, kendall_tau
 from detrofit.grafting.results import PAGE, RESULTS
 from tests.grafting.conftest import SLOT, quick
@@ -96,7 +96,7 @@ def test_other_mistakes_are_one_line(model_file, drawn, tmp_path):
 def test_a_bench_file_of_a_device_counts_and_must_be_whole(done, model_file, drawn, without_gates, tmp_path):
     steps = {"median": 5.0, "low": 4.9, "high": 5.1}
     names = [file.name for file in (done.folder / "exports").glob("*.safetensors")]
-    entries = [{"file": f"D:\\bench\\{name}", "steps": {"model": steps if "none" not in name else
+    entries = [{"file": f"D:\\bench\\{name}", "steps": {"total": steps if "none" not in name else
                {key: value - 1 for key, value in steps.items()}}} for name in names]  # fmt: skip
     bench = tmp_path / "bench.json"
     bench.write_text(json.dumps({"machine": {"processor": "device"}, "files": entries}))
@@ -107,6 +107,22 @@ def test_a_bench_file_of_a_device_counts_and_must_be_whole(done, model_file, dra
     bench.write_text(json.dumps({"machine": {}, "files": entries[:1]}))
     with pytest.raises(DetrofitError, match=r"lacks \d of the models, first '.*': time all files of .*exports"):
         graft(model_file, drawn, done.folder, quick("0.85x", bench=bench))
+
+
+def test_a_runtime_that_is_not_installed_is_known_before_any_work(model_file, drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr(workshop, "installed_runtimes", lambda: ["torch"])
+    with pytest.raises(DetrofitError, match=r"this needs 'openvino', which is not installed: pip install"):
+        graft(model_file, drawn, tmp_path / "out", quick("0.9x", runtime="openvino"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_free_knobs_come_first_and_no_budget_gives_a_front(model_file, drawn, tmp_path, without_gates):
+    settings = quick(slots=(SLOT,), candidates=("none",), knobs=True, runtime="onnxruntime")
+    results = graft(model_file, drawn, tmp_path / "a folder", settings).results
+    assert results["knobs"] and all(0 < each["ratio"] < 2 and each["ap"] >= 0 for each in results["knobs"])
+    assert all(each["keys"] == [f"{SLOT}=none"] for each in results["assembled"])
+    assert "no graft" in (tmp_path / "a folder" / PAGE).read_text()
 
 
 def test_kendalls_tau_has_an_interval():

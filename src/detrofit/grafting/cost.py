@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from detrofit.deployment.latency import describe_machine, measure
+from detrofit.deployment.latency import Spread, describe_machine, measure
 from detrofit.errors import DetrofitError
 from detrofit.grafting.library import KEEP, trained_student
 from detrofit.grafting.training import States
@@ -28,9 +29,10 @@ TOGETHER = 8  # models timed in turns at a time, the teacher always among them
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs; latency in milliseconds of the network alone, batch 1, with a 95 % interval.
+    """What a model costs; latency in milliseconds from a picture in memory to detections, batch 1, with 95 % interval.
 
-    `ratio` is its latency over the teacher's of the same rounds, also with an interval.
+    `ratio` is its latency over the teacher's, paired by rounds, also with an interval; `latency` is that times the
+    teacher's median over all that was timed, so that models of different rounds can be compared.
     """
 
     latency: float
@@ -118,41 +120,30 @@ def _measured_times(files: Mapping[str, Path], workshop: Workshop) -> dict[str, 
     height, width = workshop.size
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     others = [key for key in files if key != KEEP]
-    found: dict[str, Times] = {}
+    found: dict[str, Spread] = {}
     teacher: list[Any] = []
     with progress_bar(f"timing in {workshop.settings.runtime}", len(others)) as advance:
         for start in range(0, max(len(others), 1), TOGETHER):
             group = others[start : start + TOGETHER]
             result = measure([files[KEEP], *(files[key] for key in group)], picture, workshop.settings.rounds)
-            base, *rest = (each.steps["model"] for each in result.files)
-            teacher.append(base)
-            for key, spread in zip(group, rest):
-                found[key] = _times(spread, base)
+            teacher.append(result.files[0].steps["total"])
+            for key, each in zip(group, result.files[1:]):
+                found[key] = each.ratio
                 advance()
     reference = float(np.median([base.median for base in teacher]))
     low, high = (float(np.median([getattr(base, name) for base in teacher])) for name in ("low", "high"))
-    scaled = {key: (ratio * reference, first * reference, last * reference, ratio, first, last)
-              for key, (_, _, _, ratio, first, last) in found.items()}  # fmt: skip
-    return {KEEP: (reference, low, high, 1.0, 1.0, 1.0), **scaled}
-
-
-def _times(spread: Any, base: Any) -> Times:
-    """Median and interval of a model and of its ratio to the teacher of the same rounds, errors added in squares."""
-    ratio = spread.median / base.median
-    relative = [
-        np.hypot(
-            (getattr(spread, end) - spread.median) / spread.median, (getattr(base, end) - base.median) / base.median
-        )
-        for end in ("low", "high")
-    ]
-    return spread.median, spread.low, spread.high, ratio, ratio * (1 - relative[0]), ratio * (1 + relative[1])
+    times: dict[str, Times] = {KEEP: (reference, low, high, 1.0, 1.0, 1.0)}
+    for key, ratio in found.items():
+        shares = ratio.median, ratio.low, ratio.high
+        times[key] = reference * shares[0], reference * shares[1], reference * shares[2], *shares
+    return times
 
 
 def _bench_times(bench: Path, files: Mapping[str, Path]) -> dict[str, Times]:
     """The times of a device, from a file of `detrofit bench` over the files of `exports`."""
     try:
         content = json.loads(bench.read_text("utf-8"))
-        steps = {Path(str(each["file"]).replace("\\", "/")).stem: each["steps"]["model"] for each in content["files"]}
+        steps = {Path(str(each["file"]).replace("\\", "/")).stem: each["steps"]["total"] for each in content["files"]}
     except (OSError, ValueError, KeyError, TypeError):
         raise DetrofitError(f"{bench} is no file of `detrofit bench --out`; make it anew") from None
     missing = [file.name for file in files.values() if file.stem not in steps]
@@ -162,13 +153,15 @@ def _bench_times(bench: Path, files: Mapping[str, Path]) -> dict[str, Times]:
             f"{bench} lacks {len(missing)} of the models, first '{missing[0]}': time all files of {folder} on the "
             "device with `detrofit bench`"
         )
-    spreads = {key: _Spread(**{name: steps[file.stem][name] for name in ("median", "low", "high")})
-               for key, file in files.items()}  # fmt: skip
-    return {key: _times(spread, spreads[KEEP]) for key, spread in spreads.items()}
+    of_teacher = steps[files[KEEP].stem]
+    return {key: _bench_times_of(steps[file.stem], of_teacher) for key, file in files.items()}
 
 
-@dataclass(frozen=True)
-class _Spread:
-    median: float
-    low: float
-    high: float
+def _bench_times_of(times: Mapping[str, float], teacher: Mapping[str, float]) -> Times:
+    """Rounds are not paired in a bench file, so that the ratio's interval is from both medians', added in squares."""
+    ratio = times["median"] / teacher["median"]
+    low, high = (
+        ratio * math.hypot(times[end] / times["median"] - 1, teacher[end] / teacher["median"] - 1)
+        for end in ("low", "high")
+    )
+    return times["median"], times["low"], times["high"], ratio, ratio - low, ratio + high

@@ -16,7 +16,7 @@ FORMATS: dict[Runtime, TradeFormat] = {"openvino": "openvino", "onnxruntime": "o
 def free_knobs(workshop: Workshop) -> list[dict[str, Any]]:
     """The front of the free knobs, fastest first: each with AP on the search split and latency as a share.
 
-    The curve that grafting must beat. The share is of the model as trained, from pictures to detections.
+    The curve that grafting must beat. The share is of the model as trained.
     """
     known = workshop.record(FILE)
     if not known:

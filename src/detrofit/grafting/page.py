@@ -71,7 +71,7 @@ def _replaced(results: Results, series: Sequence[Series]) -> list[Block]:
     return [
         table,
         Text(
-            "Latency of the whole exported model, batch 1, as a share of the original's in the same rounds, with its "
+            "Latency from a picture to detections, batch 1, as a share of the original's in the same rounds, with its "
             "95 % interval. AP and the change of the detection loss (± standard error over pictures) on the search "
             "split, on which the choice was made: it flatters the chosen. Score the model on another split before you "
             "believe it.",

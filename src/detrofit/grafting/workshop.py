@@ -15,13 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from detrofit.comparison.latencies import installed_runtimes
 from detrofit.comparison.splits import prepare_data
 from detrofit.data.index import DetectionIndex
 from detrofit.data.loader import TrainingLoader
 from detrofit.data.open import open_dataset
 from detrofit.data.transforms import PUBLISHED_AUGMENTATION
 from detrofit.distillation.features import Batch
-from detrofit.errors import DetrofitError
+from detrofit.errors import DetrofitError, missing_extra
 from detrofit.files import file_digest, write_file
 from detrofit.grafting.budget import Budget
 from detrofit.grafting.library import GraftSlot, find_slots
@@ -170,6 +171,8 @@ class Workshop:
 
 def open_workshop(file: Path, data: Path, folder: Path, settings: GraftSettings) -> Workshop:
     """Check everything that can be known before any work; DetrofitError for what is wrong."""
+    if settings.runtime not in installed_runtimes():
+        raise missing_extra("openvino" if settings.runtime == "openvino" else "onnx", "export")
     file = file / BEST if file.is_dir() else file
     info = read_info(file)
     teacher = load_model(file, plugins=settings.plugins)
