@@ -122,7 +122,7 @@ def test_the_seeds_that_would_decide_do_so_in_simulated_studies() -> None:
     true = Scenario(effect=estimated.mean, seed=estimated.seed_variance**0.5, picture=0, both=0)
     decided = {}
     for seeds in (6 + more // 3, 6 + more):
-        words = [verdicts([each], MARGIN)[0].word for each in simulate_differences(true, seeds, 300)]
+        words = [verdicts([each], MARGIN)[0].word for each in simulate_differences(true, seeds, 150)]
         decided[seeds] = np.mean([word != "cannot tell" for word in words])
     few, many = decided.values()
     assert few < 0.75 < many, decided

@@ -70,7 +70,7 @@ class PairedDifference:
         if self.seeds < 2 or self.mean == 0:
             return 1.0
         low, high = 1e-12, 1.0
-        for _ in range(50):
+        for _ in range(30):
             middle = math.sqrt(low * high)
             low, high = (low, middle) if self.half_width(middle) < abs(self.mean) else (middle, high)
         return high
@@ -221,12 +221,17 @@ def further_seeds(difference: PairedDifference, margin: float, level: float) -> 
     None for a single seed, whose spread is unknown, and where as many as a study may have would not: then the pictures
     limit.
     """
-    if difference.seeds < 2:
+
+    def decides(more: int) -> bool:
+        return deciding_power(difference, margin, level, difference.seeds + more) >= DECIDING_POWER
+
+    low, high = 0, MOST_SEEDS - difference.seeds
+    if difference.seeds < 2 or high < 1 or not decides(high):
         return None
-    for more in range(1, MOST_SEEDS - difference.seeds + 1):
-        if deciding_power(difference, margin, level, difference.seeds + more) >= DECIDING_POWER:
-            return more
-    return None
+    while high - low > 1:  # more seeds decide more often
+        middle = (low + high) // 2
+        low, high = (low, middle) if decides(middle) else (middle, high)
+    return high
 
 
 def deciding_power(difference: PairedDifference, margin: float, level: float, seeds: int) -> float:
