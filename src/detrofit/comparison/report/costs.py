@@ -66,19 +66,28 @@ def _timings(found: dict[tuple[str, str], dict[str, dict[str, Any]]], name: str)
             continue
         total, ratio = file["total"], file["ratio"]
         cells += [
-            Cell(f"{total['median']:.2f}", small=f"{total['low']:.2f} to {total['high']:.2f}", value=total["median"]),
-            Cell(f"{total['p90']:.2f}", value=total["p90"]),
-            Cell(f"× {ratio['median']:.3f}", small=f"{ratio['low']:.3f} to {ratio['high']:.3f}", value=ratio["median"])
-            if ratio
-            else Cell(NOTHING),
+            Cell(_ms(total["median"]), small=f"{_ms(total['low'])} to {_ms(total['high'])}", value=total["median"]),
+            Cell(_ms(total["p90"]), value=total["p90"]),
+            _ratio(ratio) if ratio else Cell(NOTHING),
         ]
     return cells
 
 
+def _ms(value: float) -> str:
+    return f"{value:.2f}" if value < 100 else f"{value:.1f}"
+
+
+def _ratio(spread: dict[str, float]) -> Cell:
+    certain = spread["low"] == spread["high"]  # the base's own
+    interval = "" if certain else f"{spread['low']:.3f} to {spread['high']:.3f}"
+    return Cell(f"× {spread['median']:.3f}", small=interval, value=spread["median"])
+
+
 def _latency_note(measurement: dict[str, Any]) -> str:
     machine = measurement["machine"]
-    threads = f", {machine['torch_threads']} threads in PyTorch" if "torch_threads" in machine else ""
-    where = f"{machine.get('processor', 'unknown processor')}, {machine.get('cores', '?')} cores{threads}"
+    threads = machine.get("torch_threads")
+    pytorch = f", {threads} thread{'s' * (threads != 1)} in PyTorch" if threads else ""
+    where = f"{machine.get('processor', 'unknown processor')}, {machine.get('cores', '?')} cores{pytorch}"
     day = f", {measurement['date']}" if measurement.get("date") else ""
     untrained = [each["variant"] for each in measurement["files"] if not each.get("trained", True)]
     lines = [

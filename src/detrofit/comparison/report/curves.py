@@ -89,6 +89,7 @@ def _draw(sheet: Sheet, curves: list[Curve]) -> None:
         _draw_curve(sheet, axes, curve)
     axes.set(xlabel="epoch", ylabel="validation AP")
     axes.margins(x=0.02)
+    axes.locator_params(axis="x", integer=True)  # no half epochs
     if sheet.narrow:
         sheet.figure.legend(loc="outside lower left", frameon=False, fontsize=12, handlelength=1.6)
     else:

@@ -12,7 +12,7 @@ from detrofit.pages.blocks import Block, Cell, Column, Facts, Notice, Row, Table
 _BADGES: dict[str, tuple[str, Tone]] = {
     "better": ("▲ better", "good"),
     "worse": ("▼ worse", "bad"),
-    "same within the margin": ("＝ same", "strong"),
+    "same within the margin": ("= same", "strong"),
     "cannot tell": ("? cannot tell", "soft"),
 }
 
