@@ -1,0 +1,190 @@
+"""From a picture file to boxes at batch 1, everything that can ship a model side by side in one process, in turns.
+
+    python benchmarks/deploy.py [--model rtdetr-r18] [--imgsz 640] [--rounds 30] [--threads 2] [--out deploy.json]
+
+transformers eager; ours eager, and fused in bf16; ONNX Runtime float32 and INT8; OpenVINO float32, bf16 and INT8; and,
+where it is installed, easydetect with its small model on OpenVINO, for scale. For each OpenVINO file also the bare
+compiled network on an array plus decoding the picture: what our path adds to that is its own cost. Weights are random
+and INT8 is calibrated on drawn scenes: times are all that is asked here. Prints a table in Markdown and writes the
+numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from inference import transformers_model
+from PIL import Image
+
+from detrofit.data.demo_scenes import draw_scene
+from detrofit.deployment.calibration import Calibration
+from detrofit.deployment.export import write_exported
+from detrofit.deployment.machine import describe_machine, is_busy
+from detrofit.deployment.onnx import ExportOptions
+from detrofit.deployment.subjects import find_subjects
+from detrofit.deployment.turns import Spread, spread, take_turns
+from detrofit.pictures import decode_picture
+from detrofit.runtime.detector import Detector
+from detrofit.runtime.openvino_backend import half_precision
+from detrofit.weights.model_file import load_model
+
+Run = Callable[[Path], object]
+THEIRS, BARE, CALIBRATION_PICTURES = "transformers eager", " (bare network and decoding)", 8
+
+
+def transformers_eager(side: int) -> Run:
+    """transformers' processor, model and post-processing."""
+    from transformers import RTDetrImageProcessor
+
+    processor = RTDetrImageProcessor(size={"height": side, "width": side})
+    model = transformers_model()
+
+    @torch.inference_mode()
+    def run(file: Path) -> object:
+        with Image.open(file) as opened:
+            picture = opened.convert("RGB")
+        outputs = model(**processor(images=picture, return_tensors="pt"))
+        return processor.post_process_object_detection(outputs, 0.5, [(picture.height, picture.width)])
+
+    return run
+
+
+def ours_eager(file: Path, threads: int) -> Run:
+    """The model as it is trained, unfused."""
+    detector = Detector(file, device="cpu", threads=threads)
+    detector.backend.model = load_model(file).to(memory_format=torch.channels_last)  # type: ignore[attr-defined]
+    return detector
+
+
+def bare_openvino(file: Path, side: int, precision: str, threads: int) -> Run:
+    """Decoding, and the compiled network on an array that is there already."""
+    import openvino
+
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
+    request = openvino.Core().compile_model(file, "CPU", settings).create_infer_request()
+    images = np.random.default_rng(0).random((1, 3, side, side), np.float32)
+
+    def run(picture: Path) -> object:
+        return decode_picture(picture), request.infer([images], share_inputs=True)
+
+    return run
+
+
+def easydetect_openvino(folder: Path, side: int) -> Run:
+    """Its small model with random weights on its own runtime path; it chooses threads and precision itself."""
+    import easydetect  # type: ignore[import-not-found,unused-ignore]
+    from easydetect.exporter import export_openvino  # type: ignore[import-not-found,unused-ignore]
+    from easydetect.nn import EDNet  # type: ignore[import-not-found,unused-ignore]
+
+    network = EDNet("s", 80, pretrained_backbone=False).eval()
+    names = {number: f"class {number}" for number in range(80)}
+    file = export_openvino(network, names, imgsz=side, out_dir=folder, fname="easydetect-s", verbose=False)
+    detector = easydetect.Detector(file, verbose=False)
+    return lambda picture: detector.predict(str(picture), verbose=False)
+
+
+def contestants(name: str, side: int, threads: int, folder: Path) -> dict[str, Run]:
+    """What is timed, by name; transformers first."""
+    [subject] = find_subjects([name], [], (side, side), folder)
+    scenes = [draw_scene(np.random.default_rng(number), 480, 640).picture for number in range(CALIBRATION_PICTURES)]
+    calibration = Calibration("drawn", scenes, (side, side), 1)
+    write = partial(write_exported, file=subject.file)
+    float_options, int8_options = ExportOptions((side, side)), ExportOptions((side, side), precision="int8")
+    files = {
+        "ONNX Runtime float32": write(folder / "f.onnx", format_="onnx", options=float_options).file,
+        "ONNX Runtime INT8": write(
+            folder / "q.onnx", format_="onnx", options=int8_options, calibration=calibration
+        ).file,
+    }
+    float_file = write(folder / "f.xml", format_="openvino", options=float_options).file
+    int8_file = write(folder / "q.xml", format_="openvino", options=int8_options, calibration=calibration).file
+    half = half_precision() or "f32"
+    runs: dict[str, Run] = {
+        THEIRS: transformers_eager(side),
+        "detrofit eager": ours_eager(subject.file, threads),
+        "detrofit fused bf16": Detector(subject.file, device="cpu", half=True, threads=threads),
+        **{key: Detector(file, device="cpu", threads=threads) for key, file in files.items()},
+    }
+    for key, file, precision in (
+        ("OpenVINO float32", float_file, "f32"),
+        (f"OpenVINO {half}", float_file, half),
+        ("OpenVINO INT8", int8_file, half),
+    ):
+        runs[key] = Detector(file, device="cpu", half=precision != "f32", threads=threads)
+        runs[key + BARE] = bare_openvino(file, side, precision, threads)
+    if all(importlib.util.find_spec(module) for module in ("easydetect", "cv2")):
+        runs["easydetect s, OpenVINO"] = easydetect_openvino(folder, side)
+    return runs
+
+
+def timed(run: Run, picture: Path) -> tuple[float]:
+    started = time.perf_counter()
+    run(picture)
+    return (1e3 * (time.perf_counter() - started),)
+
+
+def results_of(names: list[str], samples: np.ndarray) -> dict[str, dict[str, Any]]:
+    """For each name its times, how many times faster it is than transformers, and over its bare network if it has one."""
+    columns = dict(zip(names, samples.T, strict=True))
+    return {
+        name: {
+            "milliseconds": asdict(spread(own)),
+            "times_faster": asdict(spread(columns[THEIRS] / own)),
+            "of_bare": asdict(spread(own / columns[name + BARE])) if name + BARE in columns else None,
+        }
+        for name, own in columns.items()
+    }
+
+
+def markdown(results: dict[str, dict[str, Any]]) -> str:
+    lines = [
+        "| picture file to boxes | ms (95 %) | p90 | times transformers' speed | of bare network |",
+        "| - " * 5 + "|",
+    ]
+    for name, each in results.items():
+        own, faster = Spread(**each["milliseconds"]), Spread(**each["times_faster"])
+        bare = f"{each['of_bare']['median']:.3f}" if each["of_bare"] else ""
+        lines.append(
+            f"| {name} | {own.median:.1f} ({own.low:.1f} to {own.high:.1f}) | {own.p90:.1f} | "
+            f"{faster.median:.2f} ({faster.low:.2f} to {faster.high:.2f}) | {bare} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="rtdetr-r18")
+    parser.add_argument("--imgsz", type=int, default=640)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("deploy.json"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    machine = describe_machine()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        picture = folder / "picture.jpg"
+        Image.fromarray(draw_scene(np.random.default_rng(0), 480, 640).picture).save(picture, quality=90)
+        runs = contestants(arguments.model, arguments.imgsz, arguments.threads, folder)
+        samples = take_turns([partial(timed, run, picture) for run in runs.values()], arguments.rounds)[..., 0]
+    results = results_of(list(runs), samples)
+    settings = {key: value for key, value in vars(arguments).items() if key != "out"}
+    arguments.out.write_text(json.dumps({**settings, "machine": machine, "results": results}, indent=1) + "\n")
+    print(markdown(results))
+    if is_busy(machine):
+        print(f"\nthe machine was busy (load {machine['load']}): believe the ratios, not the milliseconds")
+
+
+if __name__ == "__main__":
+    main()
