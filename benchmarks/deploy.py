@@ -135,7 +135,7 @@ def timed(run: Run, picture: Path) -> tuple[float]:
 
 
 def results_of(names: list[str], samples: np.ndarray) -> dict[str, dict[str, Any]]:
-    """For each name its times, how many times faster it is than transformers, and over its bare network if it has one."""
+    """Of each name its times, the times of transformers over them, and them over those of its bare network if any."""
     columns = dict(zip(names, samples.T, strict=True))
     return {
         name: {
