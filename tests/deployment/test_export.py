@@ -127,6 +127,10 @@ def test_commands(onnx_file: Path, capsys: pytest.CaptureFixture[str], tmp_path:
     assert json.loads(capsys.readouterr().out)["class_names"] == ["cat", "dog", "owl"]
     assert main(["info", str(onnx_file.with_suffix(".safetensors"))]) == 0
     assert "category ids" in capsys.readouterr().out
+    for file in (onnx_file, onnx_file.with_suffix(".safetensors")):
+        facts = describe(file)
+        assert facts["input_size"] in ([64, 96], (64, 96)) and facts["resize"] == "stretch"
+        assert facts["threshold"] == 0.3 and list(facts["mean"]) == [0, 0, 0] and facts["detrofit"]
     assert main(["formats"]) == 0
     assert "not run by us" in capsys.readouterr().out
     assert main(["export", str(onnx_file.with_suffix(".safetensors")), "--batch", "many"]) == 2

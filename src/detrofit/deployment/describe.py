@@ -35,7 +35,9 @@ def _safetensors(file: Path) -> dict[str, Any]:
             info = content.pop("info")
             model = content.pop("model")
             parts = {address: choice["part"] for address, choice in model["slots"].items()}
-            return {**content, **info, "max_detections": model["frame"]["max_detections"], "parts": parts}
+            normalisation = content.pop("normalisation")
+            facts = {**content, **info, **normalisation, "resize": "stretch"}
+            return {**facts, "max_detections": model["frame"]["max_detections"], "parts": parts}
     except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError):
         raise DetrofitError(f"{file} is damaged, or no model file of ours") from None
 
