@@ -76,6 +76,19 @@ def test_a_timm_backbone_takes_the_weights_of_the_whole_timm_model(tmp_path, nam
         assert torch.equal(tensor, theirs[key.replace(".", "_")]), key
 
 
+@pytest.mark.parametrize("part", ["mobilenetv4", "efficientnet", "starnet", "fasternet"])
+def test_a_named_timm_backbone_takes_the_weights_of_the_whole_timm_model(tmp_path, part):
+    import timm
+
+    model = nano(2, {"backbone": part})
+    whole = timm.create_model(model.backbone.timm_arguments["model_name"])
+    file = tmp_path / "timm.safetensors"
+    safetensors.torch.save_file(whole.state_dict(), file)
+    start = start_from(model, str(file), ("a", "b"))
+    assert start.pretrained == "backbone" and start.report is not None
+    assert not [name for name in start.report.fresh if name.startswith("backbone.")]
+
+
 def test_weights_of_another_model_are_refused(tmp_path):
     import timm
 
