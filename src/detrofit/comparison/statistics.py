@@ -277,13 +277,11 @@ class Reach:
         if self.sign_flip_counts:
             exact = "the exact sign-flip test must agree"
         else:
-            exact = (
-                f"too few for the exact sign-flip test (p no smaller than {self.smallest_p:.3g}), which is not asked"
-            )
+            exact = f"the exact sign-flip test is not asked, since it cannot go below p = {self.smallest_p:.3g}"
         return (
             f"{self.seeds} seeds and {self.variants} variant{'s' * (self.variants != 1)}: a difference is told from 0 "
-            f"from {self.visible:.2g} times its spread over seeds on ({exact}), and 'same within the margin' of "
-            f"{self.margin:g} AP only with a spread below {self.same_spread:.2g}; few test pictures ask for more"
+            f"from {self.visible:.2g} times its spread over seeds on, and 'same within the margin' of {self.margin:g} "
+            f"AP comes out only with a spread below {self.same_spread:.2g}, or less with few test pictures; {exact}"
         )
 
 
