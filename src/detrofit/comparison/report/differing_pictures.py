@@ -77,6 +77,10 @@ class Sights:
             self._sights[key] = look(self.index, Predictions.read(self._files[key], self.index))
         return self._sights[key]
 
+    def forget(self, variant: str) -> None:
+        """Let go of a variant's runs, which are large."""
+        self._sights = {key: sight for key, sight in self._sights.items() if key[0] != variant}
+
     def differences(self, variant: str, most: int) -> tuple[list[Difference], list[Difference]]:
         """Where the variant is better, and where it is worse, the largest difference first, up to `most` of each."""
         seeds = self.seeds(variant)

@@ -31,24 +31,37 @@ def pictures_if_possible(
 ) -> list[Block]:
     """As `picture_blocks`, but nothing where that is not possible; `say` is given the reason."""
     try:
-        return picture_blocks(Content(results), open_test(), folders)
+        return picture_blocks(Content(results), open_test(), folders, say)
     except DetrofitError as error:
         say(f"the report has no pictures: {error}")
         return []
 
 
-def picture_blocks(content: Content, index: DetectionIndex, folders: Sequence[Path]) -> list[Block]:
+def picture_blocks(
+    content: Content,
+    index: DetectionIndex,
+    folders: Sequence[Path],
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Block]:
     """A fold for each variant with its pictures of the test split; DetrofitError without predictions or pictures.
 
-    `folders` are those of the study, which its runs' paths are relative to; several if studies were joined.
+    Args:
+        folders: of the study, which its runs' paths are relative to; several if studies were joined.
+        say: is given a line before each variant, since matching thousands of pictures takes a while.
     """
     sights = Sights(content.results, index, folders)
     names = [each["name"] for each in content.comparisons if each["kind"] != "control" and sights.seeds(each["name"])]
     if not names:
         raise DetrofitError(f"no predictions of the base and a variant with one seed are in {folders[0]}")
     shown = _Shown(index)
-    blocks = [_variant(name, sights, shown, is_open=place == 0) for place, name in enumerate(names[:_MOST_VARIANTS])]
-    return [Text(_READING, note=True), *blocks]
+    blocks: list[Block] = [Text(_READING, note=True)]
+    for place, name in enumerate(names[:_MOST_VARIANTS]):
+        say(f"looking for pictures on which {name} differs ({place + 1} of {min(len(names), _MOST_VARIANTS)})")
+        blocks.append(_variant(name, sights, shown, is_open=place == 0))
+        sights.forget(name)
+    if len(names) > _MOST_VARIANTS:
+        blocks.append(Text(f"And of {len(names) - _MOST_VARIANTS} more variants, which are left out here.", note=True))
+    return blocks
 
 
 def _variant(name: str, sights: Sights, shown: _Shown, is_open: bool) -> Block:
