@@ -19,6 +19,9 @@ def test_a_variant_differs_from_the_base_by_its_mapping_alone() -> None:
     assert extradw.changed_settings == [] and both.changed_settings == ["train.lr"]
     assert both.experiment.train.epochs == 2, "what the variant leaves out stays the base's"
     assert study.settings.seeds == [0, 1, 2]
+    assert {each.experiment.weights for each in study.variants} == {"none"}, "published weights would favour the base"
+    weighted = load_study({**BASE, "weights": "imagenet", "variants": {"extradw": EXTRADW}})
+    assert {each.experiment.weights for each in weighted.variants} == {"imagenet"}
 
 
 def test_controls_spend_what_the_variant_costs_in_other_ways() -> None:
@@ -51,6 +54,8 @@ def test_a_control_that_cannot_be_is_left_out_and_said() -> None:
         ({"variants": {"a": EXTRADW}, "seeds": [1, 1]}, "each once"),
         ({"variants": {"a": EXTRADW}, "controls": ["longr"]}, "did you mean 'longer'"),
         ({"variants": {"a": EXTRADW}, "variant": 1}, "no setting 'variant'; did you mean 'variants'"),
+        ({"variants": {"a": EXTRADW}, "weights": "auto"}, "weights 'auto' depend on the network"),
+        ({"variants": {"a": {**EXTRADW, "weights": "auto"}}}, "variant 'a': weights 'auto' depend"),
         ({}, "something to compare"),
     ],
 )

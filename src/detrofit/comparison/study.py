@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 from detrofit.comparison.controls import CONTROLS, control_changes
 from detrofit.comparison.statistics import MOST_SEEDS
 from detrofit.config.load import load_experiment, merge_dotted, read_yaml, setting_keys
-from detrofit.config.schema import NO_WEIGHTS, Experiment, Section
+from detrofit.config.schema import AUTO_WEIGHTS, NO_WEIGHTS, Experiment, Section
 from detrofit.errors import DetrofitError, nearest
 
 BASE = "base"
@@ -193,6 +193,8 @@ def _variant(name: str, kind: Kind, changes: Mapping[str, Any], base: Mapping[st
             values["retrofit"] = {**values.get("retrofit", {}), key: value}
     try:
         experiment = load_experiment(values)
+        if experiment.weights == AUTO_WEIGHTS:
+            raise DetrofitError("weights 'auto' depend on the network of the moment; name them, or give none")
         return Variant(name, kind, dict(changes), experiment, describe(experiment))
     except DetrofitError as error:
         raise error if kind == "base" else DetrofitError(f"{kind} '{name}': {error}{_setting_hint(changes)}") from None
