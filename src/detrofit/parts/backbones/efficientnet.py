@@ -19,6 +19,9 @@ from detrofit.parts.slots import BACKBONE
 class EfficientNet(TimmBackbone):
     """EfficientNet: inverted bottlenecks with squeeze and excitation, scaled in depth, width and resolution together.
 
+    A block is x + project(gate(depthwise(expand(x)))), each convolution with norm, the first two with SiLU, the gate
+    squeeze and excitation; without the sum where the shape changes.
+
     [B,3,H,W] to a list of maps for each of `strides` (of 4, 8, 16, 32). These are timm's `tf_efficientnet_*`, the
     original networks ('same' padding, norm eps 1e-3), for which pretrained weights of every size exist; the lite form
     has ReLU6 and no squeeze and excitation. timm's own variants are `timm:efficientnet_b0` and so on.

@@ -19,6 +19,8 @@ from detrofit.parts.slots import BACKBONE
 class FasterNet(TimmBackbone):
     """FasterNet: a 3x3 convolution on a quarter of the channels, then two 1x1 over all of them.
 
+    A block is x + narrow(activation(norm(widen(pconv(x))))).
+
     [B,3,H,W] to a list of maps for each of `strides` (of 4, 8, 16, 32). The block alone is the part
     `fasternet-block`, its convolution the part `pconv`.
     """

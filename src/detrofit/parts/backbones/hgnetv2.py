@@ -126,6 +126,9 @@ class HGStage(nn.Module):
 class HGNetV2(nn.Module):
     """PP-HGNetV2: stages of densely aggregated convolutions, light (pointwise and depthwise) in the last two.
 
+    A block is excite(squeeze(cat(x0, ..., x6))) with x0 the input and x(i+1) = conv(xi), plus x0 from a stage's second
+    block on.
+
     [B,3,H,W] in 0..1 to a list of maps [B,C,ceil(H/s),ceil(W/s)] for each of `strides` (of 4, 8, 16, 32).
     """
 

@@ -22,6 +22,9 @@ _LAST_CHANNELS = {"small": 128, "medium": 256, "large": 512}
 class MobileNetV4(TimmBackbone):
     """MobileNetV4 out of universal inverted bottlenecks; the hybrids have mobile multi-query attention as well.
 
+    A block is x + project(depthwise(expand(depthwise(x)))), each convolution with norm, one or both depthwise ones left
+    out in some blocks; without the sum where the shape changes.
+
     [B,3,H,W] to a list of maps for each of `strides` (of 4, 8, 16, 32). The last one is that of the stride-32 blocks
     (128, 256 or 512 channels): the 960-channel convolution of the classifier's head, which timm gives as its last
     feature map, is left out.

@@ -19,6 +19,8 @@ from detrofit.parts.slots import BACKBONE
 class StarNet(TimmBackbone):
     """StarNet: blocks that multiply two linear projections of the map, between 7x7 depthwise convolutions.
 
+    A block is x + depthwise(norm(narrow(ReLU6(f1(u)) x f2(u)))) with u = norm(depthwise(x)).
+
     [B,3,H,W] to a list of maps for each of `strides` (of 4, 8, 16, 32). The block alone is the part `star`.
     """
 
