@@ -103,6 +103,12 @@ def test_nobody_at_that_address(online: Files) -> None:
     assert "cannot be downloaded: Connection refused" in refusal("http://127.0.0.1:9/a.pth")
 
 
+def test_a_cache_that_cannot_be_written(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("DETROFIT_CACHE", str(tmp_path / "file"))
+    assert "cannot be downloaded: " in refusal(files.address + PATH)
+
+
 def test_offline(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     fetch(files.address + PATH)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

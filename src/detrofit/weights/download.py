@@ -80,17 +80,17 @@ def download(remote: Remote, target: Path) -> Path:
     """
     from filelock import FileLock
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f".{target.name}.lock")):  # of processes that start together one downloads
-        if not target.is_file():
-            part = _Part(target.with_name(f".{target.name}.part"))
-            try:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f".{target.name}.lock")):  # of processes that start together one downloads
+            if not target.is_file():
+                part = _Part(target.with_name(f".{target.name}.part"))
                 _receive(remote, part)
                 _check(remote, part)
-            except OSError as error:
-                raise DetrofitError(f"{remote.name} cannot be downloaded: {_reason(error)}") from None
-            part.file.replace(target)
-            part.forget()
+                part.file.replace(target)
+                part.forget()
+    except OSError as error:
+        raise DetrofitError(f"{remote.name} cannot be downloaded: {_reason(error)}") from None
     return target
 
 
