@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from detrofit.comparison.latencies import installed_runtimes, read_bench
+from detrofit.comparison.latencies import installed_runtimes, measurement_identity, read_bench
+from detrofit.comparison.study import load_study
 from detrofit.errors import DetrofitError
 
 NAMES = ["base", "base, 45 epochs", "extradw"]
@@ -47,6 +48,16 @@ def test_files_that_are_no_variant_or_no_bench_are_named(tmp_path: Path) -> None
         (tmp_path / "broken.json").write_text(content)
         with pytest.raises(DetrofitError, match=r"broken\.json is no file of `detrofit bench --out`"):
             read_bench(tmp_path / "broken.json", NAMES)
+
+
+def test_the_same_models_are_not_timed_again() -> None:
+    def identity(data: str, **changes: Any) -> str:
+        values = {"model": "rtdetr-n", "data": data, "imgsz": 64, "variants": {"a": {"loss.box": "nwd"}}, **changes}
+        return measurement_identity(load_study(values).variants, ["cat"], rounds=50)
+
+    assert identity("here") == identity("elsewhere", train={"epochs": 3}, seeds=8)
+    assert identity("here") != identity("here", imgsz=96)
+    assert identity("here") != identity("here", variants={"a": {"backbone.stage4.block": "extradw"}})
 
 
 def test_torch_is_always_among_the_runtimes() -> None:

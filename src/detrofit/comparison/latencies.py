@@ -31,7 +31,7 @@ def installed_runtimes() -> list[str]:
 
 def measurement_identity(variants: Sequence[Variant], class_names: Sequence[str], rounds: int) -> str:
     """A digest of all that is timed; with the same one nothing is measured again."""
-    models = [(each.name, each.described) for each in variants]
+    models = [[each.name, each.experiment.imgsz, each.described["model"], each.described["slots"]] for each in variants]
     content = json.dumps([models, list(class_names), rounds, installed_runtimes()], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
