@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from detrofit.cli.app import main
 from detrofit.data.demo import draw_demo_dataset
 from detrofit.data.demo_scenes import SHAPES
+from detrofit.explanation.explain import ExplainSettings, explain
+from detrofit.explanation.explained import ExplainedModel
 from detrofit.weights.model_file import save_model
 from tests.deployment.models import draw_model, model_info
 
@@ -77,3 +80,18 @@ def test_mistakes_are_one_line(file, data, tmp_path, capsys, options, line):
     assert main(["explain", str(file), str(picture), "--out", str(tmp_path / "out"), *options]) == 2
     assert line in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_exported_file_shows_detections_and_saliency_alone(data, tmp_path):
+    class Exported:
+        input_size, threshold, class_names, max_detections = (64, 64), 0.5, SHAPES, 5
+
+        def __call__(self, images):
+            boxes = np.tile([[0.1, 0.1, 0.5, 0.5]], (len(images), 1, 1))
+            return boxes, images[:, :, 8:24, 8:24].mean((1, 2, 3))[:, None], np.zeros((len(images), 1), np.int64)
+
+    pictures = {"one": np.full((80, 90, 3), 200, np.uint8)}
+    settings = ExplainSettings(masks=6, formats=("png",))
+    result = explain([ExplainedModel("exported", Exported(), None)], pictures, tmp_path, settings)
+    assert sorted(file.name for file in result.files) == ["panels.png", "saliency-one-exported.png"]
+    assert not result.receptive_fields
