@@ -137,8 +137,14 @@ def table(record: dict[str, dict[str, Any]]) -> str:
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
             *(_line(name, row) for name, row in rows.items()),
             "",
+            *_missing(kind, record),
         ]
     return "\n".join(lines)
+
+
+def _missing(kind: str, record: dict[str, dict[str, Any]]) -> list[str]:
+    missing = [name.split("/")[1] for name in all_runs() if name.startswith(kind) and name not in record]
+    return [f"Not run yet: {', '.join(f'`{name}`' for name in missing)}.", ""] if missing else []
 
 
 def _line(name: str, row: dict[str, Any]) -> str:
