@@ -128,6 +128,7 @@ def control(bench: Bench) -> Row:
         scorer = Scorer(workshop)
         rows[label] = asdict(scorer.score(settled(workshop, first_candidates(workshop), {})))
         rows["original"] = asdict(scorer.teacher)
+        rows[f"{label}: norms alone"] = asdict(scorer.norms_alone)
     return rows
 
 
@@ -249,6 +250,7 @@ def _all_replaced(bench: Bench, folder: str, label: str, finish_epochs: int) -> 
     (made,) = assemble_choices(workshop, scorer, [choice], states, costs, scores)
     row = {
         "original": asdict(scorer.teacher),
+        "norms alone": asdict(scorer.norms_alone),
         "imitation errors": errors,
         "first pass alone": asdict(alone),
         "both passes": asdict(made.score),
@@ -352,7 +354,7 @@ def _table_rows(name: str, record: dict[str, Row]) -> Iterator[list[str]]:
     if trained := record.get(f"{name}/teacher"):
         yield row("teacher", trained["val AP"], trained["minutes"], test="teacher", parameters=trained["parameters"])
     for label, score in record.get(f"{name}/control", {}).items():
-        if isinstance(score, dict) and label != "original":
+        if isinstance(score, dict) and label in REPLACED:
             yield row(f"{label}: random numbers, no training", score["ap"])
     if deep := record.get(f"{name}/blocks"):
         yield row("stages 3 and 4: ExtraDW, first pass", deep["first pass alone"]["ap"])

@@ -83,7 +83,7 @@ def _assemble(workshop: Workshop, scorer: Scorer, name: str, keys: Sequence[str]
     chosen = find_candidates(workshop, keys)
     student = settled(workshop, chosen, states)
     _train_on_own_inputs(workshop, student, name, chosen)
-    measure_norms(workshop, student, chosen)
+    measure_norms(workshop, student)
     score = scorer.score(student)
     save_grafted(workshop, model_file(workshop, name), student, keys)
     workshop.keep(f"assemblies/{name}.json", {"keys": list(keys), "score": asdict(score)})

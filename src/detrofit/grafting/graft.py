@@ -67,7 +67,7 @@ def graft(file: str | Path, data: str | Path, out: str | Path, settings: GraftSe
             }
             finished = finish(workshop, scorer, files, settings.finish_epochs)
     results = make_results(
-        workshop, scorer.teacher, random_numbers, errors, scores, costs, assembled, corrections, finished, knobs
+        workshop, scorer, random_numbers, errors, scores, costs, assembled, corrections, finished, knobs
     )
     best = write_results(workshop, results)
     return GraftResult(workshop.folder, results, best)

@@ -19,7 +19,7 @@ from detrofit.grafting.budget import limits
 from detrofit.grafting.cost import FILE as COSTS
 from detrofit.grafting.cost import Cost
 from detrofit.grafting.library import KEEP
-from detrofit.grafting.score import Score
+from detrofit.grafting.score import Score, Scorer
 from detrofit.grafting.workshop import Workshop
 from detrofit.version import __version__
 
@@ -45,7 +45,7 @@ def kept_of(workshop: Workshop, assembled: Sequence[Assembled], teacher: Cost) -
 
 
 def make_results(
-    workshop: Workshop, teacher: Score, control: Score, errors: Mapping[str, float], scores: Mapping[str, Score],
+    workshop: Workshop, scorer: Scorer, control: Score, errors: Mapping[str, float], scores: Mapping[str, Score],
     costs: Mapping[str, Cost], assembled: Sequence[Assembled], corrections: Mapping[str, float],
     finished: Mapping[str, Mapping[str, Any]], knobs: Sequence[Mapping[str, Any]],
 ) -> Results:  # fmt: skip
@@ -59,7 +59,7 @@ def make_results(
         "machine": workshop.record(COSTS).get("machine", describe_machine()),
         "teacher": {
             "file": workshop.file.name,
-            "score": asdict(teacher),
+            "score": asdict(scorer.teacher),
             "cost": asdict(costs[KEEP]),
             "input_size": list(workshop.size),
         },
@@ -72,6 +72,7 @@ def make_results(
         },
         "notes": workshop.notes,
         "control": asdict(control),
+        "norms_alone": asdict(scorer.norms_alone),
         "candidates": [
             {
                 "slot": slot.address,

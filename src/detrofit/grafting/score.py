@@ -31,7 +31,7 @@ SURE = 2.0  # standard errors by which random numbers must differ from the teach
 
 @dataclass(frozen=True)
 class Score:
-    """A model against the teacher: means over the search split's pictures, with standard errors.
+    """A model against the teacher, whose norms were measured anew like the model's: means over pictures, with errors.
 
     Attributes:
         loss: detection loss of the last decoder layer less the teacher's, paired by picture.
@@ -51,17 +51,31 @@ class Score:
 
 
 class Scorer:
-    """Scores models on the search split; the teacher's outputs are computed once."""
+    """Scores models on the search split against the teacher, whose outputs are computed once.
+
+    Attributes:
+        teacher: the score of the teacher as it is: its AP.
+        norms_alone: what measuring its norms anew does to it, without any swap.
+    """
 
     def __init__(self, workshop: Workshop) -> None:
         self.workshop = workshop
         self._targets: list[dict[str, Any]] = []
         self._outputs = self._run(workshop.teacher)
+        self._refer_to(self._outputs)
+        self.teacher = self._score(self._outputs)
+        # Norms measured anew move the outputs by themselves, all students' alike: that must not count for a swap.
+        reference = self._run(settled(workshop, [], {}))
+        self.norms_alone = self._score(reference)
+        self._refer_to(reference)
+
+    def _refer_to(self, outputs: list[DetectorOutput]) -> None:
+        """Scores are differences to these outputs from now on."""
+        self._outputs = outputs
         boxes = sum(len(target["labels"]) for target in self._targets)
         self._boxes = max(1.0, boxes / len(self._targets))
         self._confidence = max(1.0, float(np.mean([confidence_sum(output) for output in self._outputs])))
-        self._losses = self._detection_losses(self._outputs)
-        self.teacher = self._score(self._outputs)
+        self._losses = self._detection_losses(outputs)
 
     def check(self) -> None:
         """DetrofitError for a teacher that has nothing to teach."""
@@ -168,17 +182,16 @@ def first_candidates(workshop: Workshop) -> list[Candidate]:
 
 
 def settled(workshop: Workshop, chosen: list[Candidate], states: Mapping[str, Any]) -> RTDETR:
-    """The teacher with these candidates on the device, its batch norms measured anew from the first of them on."""
+    """The teacher with these candidates on the device, its batch norms measured anew."""
     student = workshop.devices.place(trained_student(workshop.teacher, chosen, states, seed=workshop.settings.seed))
-    measure_norms(workshop, student, chosen)
+    measure_norms(workshop, student)
     return student.requires_grad_(False)
 
 
-def measure_norms(workshop: Workshop, student: RTDETR, chosen: list[Candidate]) -> None:
-    """Batch norms of a student of these candidates measured on training pictures."""
-    units = [slot.unit for slot in workshop.slots for each in chosen if each.slot == slot.address]
+def measure_norms(workshop: Workshop, student: RTDETR) -> None:
+    """Batch norms measured on training pictures from the first slot on, the same norms for every student."""
     with workshop.devices.autocast():
-        reestimate_norms(student, workshop.norm_images(), units)
+        reestimate_norms(student, workshop.norm_images(), [slot.unit for slot in workshop.slots])
 
 
 def _single(prediction: Prediction, row: int) -> DetectorOutput:
