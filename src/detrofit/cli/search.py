@@ -32,7 +32,7 @@ def search(
     out: Annotated[Path, typer.Option(help="Folder; a search there goes on.")] = Path("search"),
     plugin: Plugins = [],  # noqa: B006
 ) -> None:
-    """Train a model, graft it lighter under a budget, fine-tune, and compare both over seeds on the test split."""
+    """Train a model, graft it lighter within a budget, fine-tune, compare both over seeds."""
     from detrofit.config.load import load_experiment, merge_dotted, parse_assignments
     from detrofit.grafting.search import search as run
 
