@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
 from detrofit.comparison.executors import WORKER, Ended, thread_settings
 from detrofit.comparison.lifeline import start_bound
 from detrofit.errors import DetrofitError
+
+CONNECT_SECONDS = 10.0
 
 
 class RayCluster:
@@ -27,6 +30,7 @@ class RayCluster:
     def __init__(self, address: str, cpus: int = 1, gpus: float | None = None) -> None:
         import ray
 
+        _check_port(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, namespace="detrofit")
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -71,6 +75,18 @@ class RayCluster:
             ray.cancel(each, force=True)
         self._running.clear()
         ray.shutdown()
+
+
+def _check_port(address: str) -> None:
+    """DetrofitError at once where nothing listens, which Ray would find out in minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise DetrofitError(f"no Ray cluster answers at '{address}' ({reason}); give the address of its head") from None
 
 
 def _exit_code(finished: Any) -> int | None:
