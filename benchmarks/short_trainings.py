@@ -56,8 +56,9 @@ SMALL_OBJECTS: dict[str, dict[str, Any]] = {
     "stock": {},
     "spd": {"retrofit": usual_swaps(MODEL)["spd"]},
     "nwd": {"retrofit": {"loss.box": "nwd"}},
-    # With the default scale, 0, this form is nwd.
-    "shape-nwd, paper": {"retrofit": {"loss.box": {"part": "shape-nwd", "form": "paper", "scale": 1.0}}},
+    # With the default scale, 0, this form is nwd, number for number.
+    "shape-nwd, paper": {"retrofit": {"loss.box": {"part": "shape-nwd", "form": "paper"}}},
+    "shape-nwd, paper, scale 1": {"retrofit": {"loss.box": {"part": "shape-nwd", "form": "paper", "scale": 1.0}}},
     "shape-nwd, mix": {"retrofit": {"loss.box": {"part": "shape-nwd", "form": "mix"}}},
     "a stride-4 level": {"model.strides": [4, 8, 16, 32]},
 }
