@@ -1,7 +1,8 @@
 """The runs behind docs/results.md: train, score on the test split, time, and print the table.
 
     python benchmarks/results.py --data FOLDER [--runs runs/results] [--only b-0 c-0 ...]
-    python benchmarks/results.py --table
+    python benchmarks/results.py --latency [--runs runs/results]
+    python benchmarks/results.py --table > docs/results_table.md
 
 FOLDER holds bccd (Pascal VOC), cards (YOLO) and deeppcb (COCO). A finished run is in benchmarks/results.json and is
 not run again; a run that was stopped goes on where it was. The recipe was fixed on validation splits; the test split
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import resource
 import statistics
 import time
 from collections.abc import Iterable
@@ -36,7 +38,7 @@ SEEDS = (0, 1, 2)
 EXTRADW = {"backbone.stage[1,2,3,4].block": "extradw"}
 
 RECIPE: dict[str, Any] = {
-    "imgsz": 256,
+    "imgsz": (256, 256),
     "train.epochs": 40,
     "train.batch": 4,  # twice the updates of 8 in the same time: 0.009 of validation AP more for (b), one seed
     "train.lr": 5e-4,
@@ -94,10 +96,11 @@ def run(name: str, data: str, settings: dict[str, Any], folder: Path) -> dict[st
     values = merge_dotted(
         {"model": "rtdetr-n", "data": data, "runs": str(folder), "name": name}, {**RECIPE, **settings}
     )
-    started = time.perf_counter()
     target = folder / name
-    result = resume(target) if (target / STATE).exists() else train(load_experiment(values))
-    minutes = (time.perf_counter() - started) / 60
+    resumed = (target / STATE).exists()
+    started = core_minutes()
+    result = resume(target) if resumed else train(load_experiment(values))
+    taken = core_minutes() - started
     _, evaluation = score_file(result.folder / "best.safetensors", Path(data), "test")
     assert evaluation is not None
     model = load_model(result.folder / "best.safetensors")
@@ -106,13 +109,18 @@ def run(name: str, data: str, settings: dict[str, Any], folder: Path) -> dict[st
         "val AP": result.best,
         "test AP": evaluation.summary["AP"],
         "test AP50": evaluation.summary["AP50"],
-        "minutes": minutes,
+        "core minutes": None if resumed else taken,  # a resumed run took more in earlier processes
         "parameters": count_parameters(model),
         "GFLOPs": count_flops(model, size) / 1e9,
         "imgsz": size,
         "date": str(datetime.date.today()),
         "threads": torch.get_num_threads(),
     }
+
+
+def core_minutes() -> float:
+    """Processor time of this process and of those that have loaded its pictures; other work does not count."""
+    return sum(resource.getrusage(who).ru_utime for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 60
 
 
 @torch.inference_mode()
@@ -130,14 +138,26 @@ def latencies(files: Iterable[Path], size: tuple[int, int], repeats: int = 30) -
     return [statistics.median(found) for found in times]
 
 
+def spread(values: list[float | None], digits: int = 3) -> str:
+    """Mean and standard deviation of the values there are."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    mean = f"{statistics.mean(known):.{digits}f}"
+    return mean if len(known) < 2 else f"{mean} ± {statistics.stdev(known):.{digits}f}"
+
+
 def print_table(record: dict[str, dict[str, Any]]) -> None:
-    """Mean and spread over the seeds of each variant, and the single runs."""
+    """A line for each variant over its seeds, in Markdown."""
+    print("| run | seeds | parameters | GFLOPs | val AP | test AP | test AP50 | core minutes | latency, ms |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for variant in (*VARIANTS, *OTHER_DATA):
-        rows = [row for name, row in record.items() if name == variant or name.rsplit("-", 1)[0] == variant]
-        for key in ("val AP", "test AP", "test AP50", "minutes"):
-            values = [row[key] for row in rows]
-            if values:
-                print(f"{variant:10} {key:10} mean {statistics.mean(values):.4f}  runs {[round(v, 4) for v in values]}")
+        rows = [row for name, row in record.items() if name == variant or name.rpartition("-")[0] == variant]
+        if rows:
+            cells = [variant, str(len(rows)), f"{rows[0]['parameters'] / 1e6:.2f} M", f"{rows[0]['GFLOPs']:.2f}"]
+            cells += [spread([row[key] for row in rows]) for key in ("val AP", "test AP", "test AP50")]
+            cells += [spread([row.get(key) for row in rows], 1) for key in ("core minutes", "latency ms")]
+            print(f"| {' | '.join(cells)} |")
 
 
 def main() -> None:
@@ -153,8 +173,10 @@ def main() -> None:
         print_table(record)
     elif arguments.latency:
         names = [f"{variant}-0" for variant in VARIANTS]
-        found = latencies([arguments.runs / name / "best.safetensors" for name in names], (256, 256))
-        print(*(f"{name} {value:.1f} ms" for name, value in zip(names, found, strict=True)), sep="\n")
+        found = latencies([arguments.runs / name / "best.safetensors" for name in names], tuple(RECIPE["imgsz"]))
+        for name, value in zip(names, found, strict=True):
+            record[name]["latency ms"] = value
+        write_file(RECORD, json.dumps(record, indent=1) + "\n")
     else:
         for name, (data, settings) in all_runs().items():
             if name in record or (arguments.only and name not in arguments.only):
