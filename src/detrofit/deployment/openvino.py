@@ -26,7 +26,7 @@ def write_openvino(
     description = read_description(onnx_file)
     exporter = {**description.exporter, "openvino": openvino.__version__}
     changes = {"exporter": exporter, "precision": precision}
-    model = openvino.convert_model(onnx_file)
+    model = openvino.Core().read_model(onnx_file)  # convert_model would split a path at its commas
     if calibration is not None:
         model, changes["quantisation"] = quantise_openvino(model, calibration)
     description = description.model_copy(update=changes)

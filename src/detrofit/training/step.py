@@ -49,7 +49,9 @@ class Stepper:
         """
         torch.manual_seed(derive_seed(self.seed, "step", step, self.devices.rank))
         self.guard.remember()
-        runs = self._runs(batches, step, size_of_step(self.sizes, self.seed, step) if several_sizes else None)
+        runs = self._runs(
+            batches, step, size_of_step(self.sizes, self.seed, step) if several_sizes and self.sizes else None
+        )
         totals: dict[str, float] = {}
         for run in runs:
             with self.devices.accumulating(self.network, last=run is runs[-1]):

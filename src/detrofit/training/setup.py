@@ -1,0 +1,158 @@
+"""All that a training needs, made anew or as it was when it stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from detrofit.config.schema import AugmentSettings, Experiment
+from detrofit.data.index import DetectionIndex
+from detrofit.data.loader import TrainingLoader
+from detrofit.data.transforms import Augmentation, multiscale_sizes
+from detrofit.errors import DetrofitError
+from detrofit.model.detector import RTDETR
+from detrofit.training.devices import Devices
+from detrofit.training.ema import ModelAverage
+from detrofit.training.finite import FiniteGuard
+from detrofit.training.keeper import Keeper
+from detrofit.training.optimizer import freeze, freeze_norms, make_optimizer
+from detrofit.training.plan import Plan, make_plan
+from detrofit.training.prepare import Material, check_model, make_model, open_material, open_teacher
+from detrofit.training.run_folder import RunFolder, new_run_path
+from detrofit.training.state import Progress, load_state, restore
+from detrofit.training.step import Stepper
+from detrofit.training.warm_start import WarmStart, plan_warm_start, warm_start_interrupted
+from detrofit.training.workers import default_workers
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that can begin or go on.
+
+    `lines` are what people are told first.
+    """
+
+    experiment: Experiment
+    devices: Devices
+    loader: TrainingLoader
+    plan: Plan
+    model: RTDETR
+    frozen_norms: list[nn.Module]
+    average: ModelAverage
+    optimizer: torch.optim.Optimizer
+    stepper: Stepper
+    keeper: Keeper
+    run: RunFolder
+    progress: Progress
+    lines: list[str]
+
+
+def set_up(experiment: Experiment, resume_from: Path | None) -> Training:
+    """Everything for a training, checked before any work; raises DetrofitError for what a user can cause."""
+    settings = experiment.train
+    devices = Devices(experiment.device, settings.precision, settings.channels_last)
+    check_model(experiment)
+    material = open_material(experiment)
+    class_names = material.train.class_names
+    progress, saved = _saved(resume_from)
+    teacher = open_teacher(experiment, class_names, progress, devices)
+    model, line, taken = make_model(
+        experiment, class_names, progress, resumed=saved is not None, from_main=devices.from_main
+    )
+    warm_start = None
+    if settings.warm_start == "distill" and saved is None:
+        warm_start = plan_warm_start(experiment, model, class_names, taken)
+    freeze(model, settings.freeze)
+    frozen_norms = freeze_norms(model, [*settings.frozen_norms, *settings.freeze])
+    model = devices.place(model)
+
+    loader = _loader(experiment, material.train, devices)
+    plan = _plan(experiment, loader, progress, resume_from)
+    optimizer = make_optimizer(model, settings, plan)
+    if saved is None:
+        run = RunFolder(devices.from_main(lambda: resume_from or new_run_path(experiment)), devices.is_main)
+        run.write_config(experiment)
+        if warm_start is not None and taken is not None:
+            taken["warm_start"] = warm_start.run(model, frozen_norms, devices, loader, run.path)
+        run.write_transfer(taken)
+    average = ModelAverage(model, plan.ema_decay, plan.ema_ramp)
+    if resume_from is not None and saved is not None:
+        states = {"model": model, "optimizer": optimizer, "average": average.model}
+        scaler = devices.accelerator.scaler
+        restore(resume_from, saved, states if scaler is None else {**states, "scaler": scaler})
+        run = RunFolder.reopen(resume_from, progress.epoch, devices.is_main)
+
+    network, optimizer = devices.accelerator.prepare(model, optimizer)
+    guard = FiniteGuard(model, run.path, progress.bad_in_a_row)
+    sizes = multiscale_sizes(experiment.imgsz, experiment.augment.multiscale) if experiment.augment.multiscale else []
+    stepper = Stepper(
+        model, network, optimizer, devices, guard, experiment.seed, settings.clip, sizes, teacher,
+        settings.teacher_weight,
+    )  # fmt: skip
+    keeper = Keeper(experiment, run, model, average.model, optimizer, devices, material)
+    lines = _lines(experiment, material, line, warm_start, plan, run, devices)
+    training = Training(
+        experiment, devices, loader, plan, model, frozen_norms, average, optimizer, stepper, keeper, run, progress,
+        lines,
+    )  # fmt: skip
+    if warm_start is not None:
+        keeper.save(progress)
+    return training
+
+
+def _saved(resume_from: Path | None) -> tuple[Progress, dict[str, Any] | None]:
+    """Where a resumed training stands; nothing for a new one, and for one that was stopped in its warm start."""
+    if resume_from is None or warm_start_interrupted(resume_from):
+        return Progress(), None
+    return load_state(resume_from)
+
+
+def _plan(experiment: Experiment, loader: TrainingLoader, progress: Progress, resume_from: Path | None) -> Plan:
+    updates = -(-loader.steps_per_epoch // experiment.train.accumulate)
+    plan = make_plan(experiment, updates, pretrained=progress.pretrained)
+    if progress.steps_per_epoch not in (0, plan.steps_per_epoch):
+        raise DetrofitError(f"{experiment.data} has another number of pictures than when {resume_from} began")
+    progress.steps_per_epoch = plan.steps_per_epoch
+    return plan
+
+
+def _lines(
+    experiment: Experiment,
+    material: Material,
+    start: str,
+    warm_start: WarmStart | None,
+    plan: Plan,
+    run: RunFolder,
+    devices: Devices,
+) -> list[str]:
+    settings = experiment.train
+    lines = [material.dataset.description, start]
+    if warm_start is not None:
+        lines.append(warm_start.line)
+    if settings.teacher is not None:
+        lines.append(f"learning from {settings.teacher} too, weight {settings.teacher_weight:g}")
+    epochs = f"{plan.epochs} epochs of {plan.steps_per_epoch} steps"
+    return [*lines, f"run folder {run.path}, {epochs}, {devices.precision}"]
+
+
+def _loader(experiment: Experiment, index: DetectionIndex, devices: Devices) -> TrainingLoader:
+    return TrainingLoader(
+        index,
+        experiment.imgsz,
+        experiment.train.batch,
+        seed=experiment.seed,
+        augmentation=_augmentation(experiment.augment),
+        workers=default_workers(experiment.workers),
+        num_replicas=devices.world_size,
+        rank=devices.rank,
+        rare_class_threshold=experiment.augment.rare_class_threshold,
+    )
+
+
+def _augmentation(settings: AugmentSettings) -> Augmentation:
+    names = ("photometric", "zoom_out", "iou_crop", "horizontal_flip", "vertical_flip", "mosaic", "mixup")
+    return Augmentation(**{name: getattr(settings, name) for name in names})
