@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import detrofit
-from detrofit.model.fuse import fuse
+from detrofit.model.fuse import fuse, halve
 from detrofit.training.precision import native_bf16
 
 CLASSES = 80
@@ -47,7 +47,7 @@ def sides(model_name: str, side: int) -> dict[str, Callable[[], object]]:
     fused = fuse(eager)
 
     def in_bf16(model: nn.Module) -> Callable[[], object]:
-        copied = copy.deepcopy(model)
+        copied = halve(copy.deepcopy(model), torch.bfloat16)
 
         def run() -> object:
             with torch.autocast("cpu", torch.bfloat16):

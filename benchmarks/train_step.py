@@ -47,7 +47,7 @@ def our_step(built: RTDETR, images: torch.Tensor, targets: list[dict[str, torch.
     """One update of a model by its criterion, in the precision that training chooses here."""
     devices = Devices("cpu")
     model = devices.place(built).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, foreach=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 
     def step() -> None:
         pictures = devices.images(images)

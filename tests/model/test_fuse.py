@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from detrofit.config.models import build
 from detrofit.model.detector import RTDETR
-from detrofit.model.fuse import fuse
+from detrofit.model.fuse import fuse, halve
 from detrofit.parts.layers import ConvNorm
 from tests.parity.fixtures import rows_by_index
 
@@ -109,3 +109,15 @@ def test_a_parent_merges_its_branches_before_its_children_are_asked() -> None:
 
     fuse(nn.Sequential(Parent()))
     assert asked == ["parent", "child"]
+
+
+@torch.inference_mode()
+def test_weights_held_in_half_precision_give_what_autocast_gives() -> None:
+    model = fuse(build("rtdetr-n", num_classes=3))
+    image = torch.rand(1, 3, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = model(image).prediction
+        halved = halve(model, torch.bfloat16)(image).prediction
+    assert model.backbone.stem.conv1.conv.weight.dtype == torch.bfloat16
+    for ours, theirs in zip(halved, expected):
+        assert torch.equal(ours, theirs)

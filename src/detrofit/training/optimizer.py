@@ -32,7 +32,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings, plan: Plan) -> tor
             for (factor, decay), parameters in groups.items()
         ],
         betas=settings.betas,
-        foreach=True,
+        fused=True,  # on a CPU a third of the time of the other kinds
     )
 
 

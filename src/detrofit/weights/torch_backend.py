@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from detrofit.model.fuse import fuse
+from detrofit.model.fuse import fuse, halve
 from detrofit.model.postprocess import postprocess
 from detrofit.weights.model_file import load_model, read_info
 
@@ -38,14 +38,16 @@ class TorchBackend:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.half = bool(half)
         self.model = fuse(load_model(path, plugins=plugins)).to(self.device).to(memory_format=torch.channels_last)
+        self.half_type = torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        if self.half:
+            halve(self.model, self.half_type)
         self.max_detections = self.model.frame.max_detections
         if threads is not None:
             torch.set_num_threads(threads)
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        half = torch.float16 if self.device.type == "cuda" else torch.bfloat16
-        with torch.autocast(self.device.type, half, enabled=self.half):
+        with torch.autocast(self.device.type, self.half_type, enabled=self.half):
             output = self.model(torch.from_numpy(images).to(self.device, memory_format=torch.channels_last))
         found = postprocess(output.prediction, torch.ones(len(images), 2), self.max_detections)
         arrays = (tensor.float().cpu().numpy() for tensor in (found.boxes, found.scores, found.labels))
