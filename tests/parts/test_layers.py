@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from detrofit.parts.layers import ConvNorm, DropPath, PadToMultiple, make_divisible, seed_drop_paths
+from detrofit.parts.layers import ConvNorm, Depthwise, DropPath, PadToMultiple, make_divisible, seed_drop_paths
 
 
 @given(st.floats(1, 5000), st.sampled_from([4, 8, 16]))
@@ -27,6 +30,30 @@ def test_a_fused_convolution_gives_the_same():
     layer.fuse()
     assert isinstance(layer.norm, nn.Identity)
     torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+
+
+WIDE_STRIP_IN_BF16 = """
+import torch
+from detrofit.parts.layers import Depthwise
+layer = Depthwise({channels}, (1, 15)).to(memory_format=torch.channels_last)
+image = torch.rand(1, {channels}, 80, 80).to(memory_format=torch.channels_last)
+with torch.autocast("cpu", dtype=torch.bfloat16):
+    layer(image.bfloat16()).sum().backward()
+assert layer.weight.grad.isfinite().all()
+"""
+
+
+@pytest.mark.parametrize("channels", [8, 16, 24])
+def test_a_wide_strip_over_few_channels_ends_in_bf16(channels):
+    code = WIDE_STRIP_IN_BF16.format(channels=channels)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)  # oneDNN's own kernel would never return
+
+
+def test_a_depthwise_convolution_is_torchs_own():
+    torch.manual_seed(0)
+    layer, x = Depthwise(4, (3, 15)), torch.randn(2, 4, 6, 7)
+    expected = nn.functional.conv2d(x, layer.weight, layer.bias, padding=(1, 7), groups=4)
+    torch.testing.assert_close(layer(x), expected)
 
 
 def test_drop_path_is_off_in_eval_and_keeps_the_mean_in_training():

@@ -66,6 +66,28 @@ class ConvNorm(nn.Module):
             self.conv, self.norm = folded(self.conv, self.norm), nn.Identity()
 
 
+class Depthwise(nn.Conv2d):
+    """A biased depthwise convolution at stride 1 that keeps the size, for an odd kernel (height, width).
+
+    [B,C,H,W] to the same. On a processor, wide kernels over few channels run in float32 even under autocast: oneDNN, as
+    torch 2.14 brings it, never ends building its bf16 kernel for them (seen at 8 and 16 channels, kernels 15 wide,
+    maps 40 wide).
+    """
+
+    def __init__(self, channels: int, kernel_size: tuple[int, int]) -> None:
+        padding = (kernel_size[0] // 2, kernel_size[1] // 2)
+        super().__init__(channels, channels, kernel_size, padding=padding, groups=channels)
+        self._in_float32 = channels <= 16 and kernel_size[1] >= 15
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._in_float32 and torch.is_autocast_enabled("cpu"):
+            assert self.bias is not None
+            with torch.autocast("cpu", enabled=False):
+                weight, bias = self.weight.float(), self.bias.float()
+                return functional.conv2d(x.float(), weight, bias, padding=self.padding, groups=self.groups)
+        return super().forward(x)
+
+
 def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     """One biased convolution equal to `conv` followed by `norm` in eval mode."""
     weight, bias = folded_weights(conv, norm)

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from detrofit.parts.layers import ConvNorm
+from detrofit.parts.layers import ConvNorm, Depthwise
 from detrofit.parts.registry import part
 from detrofit.parts.slots import ENCODER_ATTENTION, STAGE_ATTENTION
 
@@ -31,12 +31,8 @@ class ContextAnchor(nn.Module):
         super().__init__()
         self.pool = nn.AvgPool2d(7, 1, padding=3)
         self.conv1 = _pointwise(channels, norm)
-        self.horizontal = nn.Conv2d(
-            channels, channels, (1, horizontal_kernel), padding=(0, horizontal_kernel // 2), groups=channels
-        )
-        self.vertical = nn.Conv2d(
-            channels, channels, (vertical_kernel, 1), padding=(vertical_kernel // 2, 0), groups=channels
-        )
+        self.horizontal = Depthwise(channels, (1, horizontal_kernel))
+        self.vertical = Depthwise(channels, (vertical_kernel, 1))
         self.conv2 = _pointwise(channels, norm)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detrofit.parts.attention.caa import ContextAnchor, Strip
-from detrofit.parts.layers import ConvNorm, DropPath, LayerScale, make_divisible
+from detrofit.parts.layers import ConvNorm, Depthwise, DropPath, LayerScale, make_divisible
 from detrofit.parts.registry import part
 from detrofit.parts.slots import STAGE_BLOCK
 
@@ -35,7 +35,7 @@ class PolyKernelInception(nn.Module):
         super().__init__()
         hidden = make_divisible(out_channels * expansion)
         self.pre = ConvNorm(in_channels, hidden, activation="silu")
-        first, *others = (nn.Conv2d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden) for kernel in kernels)
+        first, *others = (Depthwise(hidden, (kernel, kernel)) for kernel in kernels)
         self.first = first
         self.others = nn.ModuleDict({f"kernel{conv.kernel_size[0]}": conv for conv in others})
         self.mix = ConvNorm(hidden, hidden, activation="silu")
@@ -66,7 +66,7 @@ class ConvFFN(nn.Module):
         hidden = int(channels * expansion)
         self.norm = nn.LayerNorm(channels)
         self.widen = nn.Conv2d(channels, hidden, 1)
-        self.depthwise = nn.Conv2d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden)
+        self.depthwise = Depthwise(hidden, (kernel, kernel))
         self.narrow = nn.Conv2d(hidden, channels, 1)
         self.drop = nn.Dropout(dropout)
 
