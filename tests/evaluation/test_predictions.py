@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from detrofit.data.index import pack_names
 from detrofit.errors import DetrofitError
 from detrofit.evaluation.coco import coco_metrics
 from detrofit.evaluation.predictions import Predictions
@@ -50,6 +52,10 @@ def test_written_results_carry_original_ids_and_read_back_to_the_same_metrics(tm
         ('[{"image_id": 1}]', "no list of COCO results"),
         ('[{"image_id": 5, "category_id": 3, "bbox": [0, 0, 1, 1], "score": 1}]', "image_id 5 is not in the data"),
         ('[{"image_id": 1000, "category_id": 4, "bbox": [0, 0, 1, 1], "score": 1}]', "category_id 4 is not in"),
+        ('[{"image_id": 1000, "category_id": 3, "bbox": [0, 0, 1], "score": 1}]', "result 0 needs a bbox of four"),
+        ('[{"image_id": 1000, "category_id": 3, "bbox": [0, 0, NaN, 1], "score": 1}]', "result 0 needs a bbox of four"),
+        ('[{"image_id": 1000, "category_id": 3, "bbox": [0, 0, 1, 1], "score": null}]', "a finite score"),
+        ('[{"image_id": [5], "category_id": 3, "bbox": [0, 0, 1, 1], "score": 1}]', "numbers or names as ids"),
     ],
 )
 def test_a_wrong_file_of_results_is_one_clear_line(tmp_path: Path, content: str, message: str) -> None:
@@ -78,3 +84,20 @@ def test_other_tools_may_call_pictures_by_name_and_compress(tmp_path: Path) -> N
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(DetrofitError, match="cannot be read as JSON"):
         Predictions.read(file, index)
+
+
+def test_numbers_of_file_names_are_read_all_or_none(tmp_path: Path) -> None:
+    index = make_index([[], [], []])
+    names, offsets = pack_names(["set/007.jpg", "set/1000.jpg", "set/12.jpg"])
+    index = replace(index, name_bytes=names, name_offsets=offsets)  # ids 1000, 993, 986
+
+    def read(*image_ids: int) -> list[int]:
+        records = [{"image_id": each, "category_id": 3, "bbox": [0, 0, 9, 9], "score": 0.5} for each in image_ids]
+        (tmp_path / "found.json").write_text(json.dumps(records))
+        found = Predictions.read(tmp_path / "found.json", index)
+        return [len(found[position][1]) for position in range(3)]
+
+    assert read(7, 1000, 1000) == [1, 2, 0], "1000 is a name where 7 can be nothing else"
+    assert read(986, 1000) == [1, 0, 1], "and an id where all are ids"
+    with pytest.raises(DetrofitError, match="image_id 7 is not in the data"):
+        read(7, 993)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,26 +92,25 @@ class Predictions:
         """Read COCO results for the pictures of `index`, gzipped where the name ends in `.gz`; pictures that the file
         does not name have no detections.
 
-        `image_id` is the picture's original id or, as some tools write it, its file name with or without the suffix;
-        where a result has a `file_name`, too, that decides.
+        `image_id` is the picture's original id or, as some tools write it, its file name with or without the suffix, or
+        the number that the name is (123 for 000123.jpg), where all results can be read so; where a result has a
+        `file_name`, too, that decides.
         Raises `DetrofitError` if the file is no list of COCO results or names an image or a category that the index
         does not have.
         """
         by_image: dict[Any, list[dict[str, Any]]] = {}
-        ids = _ids_by_any_name(index)
-        for record in _load_records(Path(path)):
-            given = record["image_id"]
-            by_image.setdefault(ids.get(record.get("file_name"), ids.get(given, given)), []).append(record)
+        records = _load_records(Path(path))
+        for record, image_id in zip(records, _image_ids(records, index), strict=True):
+            by_image.setdefault(image_id, []).append(record)
         _refuse_unknown(path, "image_id", by_image, index.image_ids.tolist())
         contiguous = {int(category): label for label, category in enumerate(index.category_ids)}
-        used = {record["category_id"] for records in by_image.values() for record in records}
-        _refuse_unknown(path, "category_id", used, contiguous)
+        _refuse_unknown(path, "category_id", {record["category_id"] for record in records}, contiguous)
         predictions = cls()
         for position, image_id in enumerate(index.image_ids.tolist()):
-            records = by_image.get(image_id, [])
-            boxes = _from_xywh(np.array([record["bbox"] for record in records], np.float64).reshape(-1, 4))
-            labels = np.array([contiguous[record["category_id"]] for record in records], np.int64)
-            predictions.add(position, boxes, np.array([record["score"] for record in records]), labels)
+            own = by_image.get(image_id, [])
+            boxes = _from_xywh(np.array([record["bbox"] for record in own], np.float64).reshape(-1, 4))
+            labels = np.array([contiguous[record["category_id"]] for record in own], np.int64)
+            predictions.add(position, boxes, np.array([record["score"] for record in own]), labels)
         return predictions
 
     def of(self, image_index: int) -> ImagePrediction:
@@ -128,6 +128,17 @@ def _from_xywh(boxes_xywh: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
 
 
+def _image_ids(records: Sequence[dict[str, Any]], index: DetectionIndex) -> list[Any]:
+    """The original id of each result's picture; what names no picture stays as it is."""
+    ids = _ids_by_any_name(index)
+    given = [record["file_name"] if record.get("file_name") in ids else record["image_id"] for record in records]
+    if not all(each in ids for each in given):
+        numbers = _ids_by_number(index) | {name: number for name, number in ids.items() if isinstance(name, str)}
+        if all(each in numbers for each in given):
+            ids = numbers
+    return [ids.get(each, each) for each in given]
+
+
 def _ids_by_any_name(index: DetectionIndex) -> dict[Any, int]:
     """Original ids by themselves and by names of the picture; a name that two pictures share stands for neither."""
     ids = index.image_ids.tolist()
@@ -137,6 +148,14 @@ def _ids_by_any_name(index: DetectionIndex) -> dict[Any, int]:
         counts = Counter(form)
         found |= {name: number for name, number in zip(form, ids) if counts[name] == 1 and name not in found}
     return found | {number: number for number in ids}
+
+
+def _ids_by_number(index: DetectionIndex) -> dict[Any, int]:
+    """Original ids by the number that a picture's name is; one that two names are stands for neither."""
+    stems = [Path(name).stem for name in index.names()]
+    named = [(int(stem), number) for stem, number in zip(stems, index.image_ids.tolist()) if stem.isdecimal()]
+    counts = Counter(stem for stem, _ in named)
+    return {stem: number for stem, number in named if counts[stem] == 1}
 
 
 def _load_records(path: Path) -> list[dict[str, Any]]:
@@ -150,7 +169,21 @@ def _load_records(path: Path) -> list[dict[str, Any]]:
     needed = {"image_id", "category_id", "bbox", "score"}
     if not isinstance(records, list) or not all(isinstance(each, dict) and needed <= set(each) for each in records):
         raise DetrofitError(f"{path} is no list of COCO results (image_id, category_id, bbox, score)")
+    for place, record in enumerate(records):
+        if not _is_result(record):
+            raise DetrofitError(
+                f"{path}: result {place} needs a bbox of four finite numbers (x, y, width, height), a finite score, "
+                "and numbers or names as ids"
+            )
     return records
+
+
+def _is_result(record: Mapping[str, Any]) -> bool:
+    """Whether a detection can be made of its values."""
+    box, names = record["bbox"], (record["image_id"], record["category_id"], record.get("file_name"))
+    numbers = [*box, record["score"]] if isinstance(box, list) else []
+    finite = all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers)
+    return len(numbers) == 5 and finite and all(isinstance(name, (int, float, str, type(None))) for name in names)
 
 
 def _refuse_unknown(path: str | Path, key: str, given: Iterable[int], known: Iterable[int]) -> None:
