@@ -16,6 +16,10 @@ from detrofit.comparison.runner import Progress
 if TYPE_CHECKING:
     from detrofit.comparison.compare import PlannedStudy
 
+NARROWEST = 100  # below, tables would cut their cells; a terminal wraps the lines instead
+# Names and errors may hold what rich takes for markup, as brackets.
+_AS_IT_STANDS: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+
 
 def duration(seconds: float | None) -> str:
     """Hours and minutes, or minutes and seconds."""
@@ -26,13 +30,18 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
+def _wide_console() -> Console:
+    """As wide as the terminal, but never too narrow for a table."""
+    return Console(width=max(NARROWEST, Console().width), **_AS_IT_STANDS)
+
+
 def _say(console: Console, line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(line, soft_wrap=True)
 
 
 def print_plan(planned: PlannedStudy, estimated_jobs: int = 0) -> None:
     """What will run and what it can show; with a number of jobs at once also a line a run, with its estimated time."""
-    console = Console()
+    console = _wide_console()
     for note in (*planned.data.notes, *planned.study.notes):
         _say(console, f"note: {note}")
     for variant in planned.study.variants:
@@ -60,15 +69,21 @@ def _estimates(planned: PlannedStudy, at_once: int) -> Group:
 
 @contextmanager
 def live_table(planned: PlannedStudy) -> Iterator[Callable[[Progress], None]]:
-    """What follows the progress given to the function: a table of variants and seeds on a terminal, else a line
-    whenever a run ends."""
-    console = Console()
+    """What follows the progress given to the function: a table of variants and seeds on a terminal until all runs are
+    over, else a line whenever a run ends."""
+    console = Console(**_AS_IT_STANDS)
     if not console.is_terminal:
         told = set(planned.done)
         yield lambda progress: _tell_new(console, planned, progress, told)
         return
     with Live(console=console, refresh_per_second=2, transient=False) as live:
-        yield lambda progress: live.update(_progress_table(planned, progress))
+
+        def show(progress: Progress) -> None:
+            live.update(_progress_table(planned, progress))
+            if not (progress.waiting or progress.running):
+                live.stop()  # its thread would disturb the timing of the models
+
+        yield show
 
 
 def _tell_new(console: Console, planned: PlannedStudy, progress: Progress, told: set[str]) -> None:
@@ -121,12 +136,10 @@ def print_verdicts(results: dict[str, Any]) -> None:
         name = each["name"] + (f" ({each['kind']})" if each["kind"] != "variant" else "")
         mean = f"{lines[each['name']]['AP_mean']:.1f}"
         table.add_row(name, mean, f"{difference:+.2f}", f"{low:+.2f} to {high:+.2f}", verdict_words(each))
-    console = Console()
+    console = _wide_console()
     console.print(table)
     for warning in results["warnings"]:
         _say(console, f"warning: {warning}")
     for line in results["variants"]:
         for failure in line["failed"]:
-            console.print(
-                f"failed: {line['name']} seed {failure['seed']}: {failure['error']}", highlight=False, soft_wrap=True
-            )
+            _say(console, f"failed: {line['name']} seed {failure['seed']}: {failure['error']}")
