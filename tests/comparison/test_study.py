@@ -51,6 +51,12 @@ def test_a_control_that_cannot_be_is_left_out_and_said() -> None:
         ({"variants": {"a": {"seed": 3}}}, "cannot change 'seed'"),
         ({"variants": {"base": EXTRADW}}, "two variants are called 'base'"),
         ({"variants": {"a/b": EXTRADW}}, "cannot name a variant"),
+        ({"variants": {"a\nb": EXTRADW}}, r"'a\\nb' cannot name a variant"),
+        ({"variants": {"a" * 121: EXTRADW}}, "cannot name a variant: .* up to 120 bytes"),
+        ({"external": {"../yolo": ["a.json"]}}, r"'\.\./yolo' cannot name a variant"),
+        ({"external": {"yolo": []}}, "study setting 'external.yolo'"),
+        ({"variants": {"A": EXTRADW, "a": {"loss.box": "nwd"}}}, "'A' and 'a' differ in capitals alone"),
+        ({"variants": {"a": EXTRADW}, "seeds": 10**12}, "more than 40 seeds"),
         ({"variants": {"a": EXTRADW}, "seeds": [1, 1]}, "each once"),
         ({"variants": {"a": EXTRADW}, "controls": ["longr"]}, "did you mean 'longer'"),
         ({"variants": {"a": EXTRADW}, "variant": 1}, "no setting 'variant'; did you mean 'variants'"),
@@ -74,3 +80,20 @@ def test_two_variants_of_one_name_are_found_in_yaml_and_on_the_command_line(tmp_
         parse_variants(["a: {loss.box: nwd}", "a: {loss.box: siou}"], {})
     assert parse_variants(["a: {loss.box: nwd}"], {"b": {}}) == {"b": {}, "a": {"loss.box": "nwd"}}
     assert parse_external(["yolo=a.json,b.json"]) == {"yolo": ["a.json", "b.json"]}
+    assert parse_external(["yolo=a.json"], {"b": ["c.json"]}) == {"b": ["c.json"], "yolo": ["a.json"]}
+    with pytest.raises(DetrofitError, match="two variants are called 'yolo'"):
+        parse_external(["yolo=a.json"], {"yolo": ["c.json"]})
+
+
+def test_an_empty_section_of_a_file_takes_what_the_command_line_adds() -> None:
+    assert parse_variants(["a: {loss.box: nwd}"], None) == {"a": {"loss.box": "nwd"}}
+    for parse, text in ((parse_variants, "a: {loss.box: nwd}"), (parse_external, "yolo=a.json")):
+        with pytest.raises(DetrofitError, match=r"= \['x'\] must map names"):
+            parse([text], ["x"])
+
+
+def test_what_a_variant_says_of_a_slot_comes_after_what_the_base_says_of_several() -> None:
+    swapped = {"backbone.stage4.block": "extradw", "backbone.stage[3,4].block": "basic"}
+    study = load_study({**BASE, "retrofit": swapped, "variants": {"a": EXTRADW}})
+    assert list(study.variants[1].experiment.retrofit) == ["backbone.stage[3,4].block", "backbone.stage4.block"]
+    assert study.variants[1].described["slots"] != study.base.described["slots"]

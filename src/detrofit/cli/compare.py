@@ -79,9 +79,9 @@ def _values(
     values: dict[str, Any] = read_study(Path(study)) if study.endswith((".yaml", ".yml")) else {"model": study}
     values = merge_dotted(values, {key: value for key, value in options.items() if value is not None})
     if swaps:
-        values["retrofit"] = {**values.get("retrofit", {}), **parse_swaps(swaps)}
+        values = merge_dotted(values, {f"retrofit.{slot}": part for slot, part in parse_swaps(swaps).items()})
     if variants:
-        values["variants"] = parse_variants(variants, values.get("variants", {}))
+        values["variants"] = parse_variants(variants, values.get("variants"))
     if external:
-        values["external"] = {**values.get("external", {}), **parse_external(external)}
+        values["external"] = parse_external(external, values.get("external"))
     return merge_dotted(values, parse_assignments(settings, "--set"))

@@ -17,6 +17,7 @@ from detrofit.config.schema import AUTO_WEIGHTS, NO_WEIGHTS, Experiment, Section
 from detrofit.errors import DetrofitError, nearest
 
 BASE = "base"
+LONGEST_NAME = 120  # bytes; files add a seed and an identity to it, and may have 255
 Kind = Literal["base", "variant", "control"]
 _VARIED = ("model", "imgsz", "weights", "train", "augment")  # settings that a variant may change beside slots
 _FIXED = tuple(name for name in Experiment.model_fields if name not in (*_VARIED, "retrofit"))
@@ -36,12 +37,14 @@ class StudySettings(Section):
     latency_rounds: Literal[0] | Annotated[int, Field(ge=6)] = Field(
         50, description="how often each model is timed at the end, fused and exported; 0: not at all"
     )
-    external: dict[str, list[Path]] = Field({}, description="name to COCO predictions of the test split, a file a seed")
+    external: dict[str, Annotated[list[Path], Field(min_length=1)]] = Field(
+        {}, description="name to COCO predictions of the test split, a file a seed"
+    )
 
     @field_validator("seeds", mode="before")
     @classmethod
     def _count(cls, value: Any) -> Any:
-        return list(range(value)) if isinstance(value, int) else value
+        return list(range(min(value, MOST_SEEDS + 1))) if isinstance(value, int) else value
 
     @field_validator("controls", mode="before")
     @classmethod
@@ -93,12 +96,25 @@ def read_study(file: Path) -> dict[str, Any]:
 
 
 def refuse_same_names(names: Iterable[str]) -> None:
-    """DetrofitError if a name comes twice."""
-    seen: set[str] = set()
+    """DetrofitError if a name comes twice; capitals do not tell files apart everywhere."""
+    seen: dict[str, str] = {}
     for name in names:
-        if name in seen:
+        other = seen.get(name.casefold())
+        if other == name:
             raise DetrofitError(f"two variants are called '{name}'; give each its own name")
-        seen.add(name)
+        if other is not None:
+            raise DetrofitError(f"the variants '{other}' and '{name}' differ in capitals alone; rename one of them")
+        seen[name.casefold()] = name
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """DetrofitError for a name that no file can have everywhere, or that does not fit into a line."""
+    for name in names:
+        if not name or set(name) & set('/\\:*?"<>|') or not name.isprintable() or len(name.encode()) > LONGEST_NAME:
+            raise DetrofitError(
+                f"{name[:40]!r} cannot name a variant: it becomes a folder's name, up to {LONGEST_NAME} bytes of "
+                'printable characters but / \\ : * ? " < > |'
+            )
 
 
 def load_study(values: Mapping[str, Any]) -> Study:
@@ -110,6 +126,7 @@ def load_study(values: Mapping[str, Any]) -> Study:
     _check_keys(rest)
     base = _variant(BASE, "base", {}, rest)
     _check_seeds(settings.seeds)
+    _check_names([*settings.variants, *settings.external])
     refuse_same_names([BASE, *settings.variants, *settings.external])
     variants = [_variant(name, "variant", changes, rest) for name, changes in settings.variants.items()]
     for number, each in enumerate(variants):
@@ -129,7 +146,7 @@ def _check_seeds(seeds: list[int]) -> None:
     if len(set(seeds)) < len(seeds) or not seeds:
         raise DetrofitError("seeds must be given, each once")
     if len(seeds) > MOST_SEEDS:
-        raise DetrofitError(f"{len(seeds)} seeds are more than {MOST_SEEDS}, up to which the sign-flip test is exact")
+        raise DetrofitError(f"these are more than {MOST_SEEDS} seeds, up to which the sign-flip test is exact")
 
 
 def describe(experiment: Experiment) -> dict[str, Any]:
@@ -178,19 +195,13 @@ def _is_setting(key: str) -> bool:
 
 
 def _variant(name: str, kind: Kind, changes: Mapping[str, Any], base: Mapping[str, Any]) -> Variant:
-    if not name or set(name) & set('/\\:*?"<>|'):
-        raise DetrofitError(f"'{name}' cannot name a variant: it becomes a folder's name")
     values = dict(base)
     for key, value in changes.items():
         head = key.partition(".")[0]
         if head in _FIXED:
             raise DetrofitError(f"variant '{name}' cannot change '{key}': it is the same for a whole study")
-        if head == "retrofit" and isinstance(value, dict):
-            values["retrofit"] = {**values.get("retrofit", {}), **value}
-        elif head in _VARIED:
-            values = merge_dotted(values, _flat(key, value))
-        else:
-            values["retrofit"] = {**values.get("retrofit", {}), key: value}
+        is_setting = head in _VARIED or head == "retrofit"
+        values = merge_dotted(values, _flat(key, value) if is_setting else {f"retrofit.{key}": value})
     try:
         experiment = load_experiment(values)
         if experiment.weights == AUTO_WEIGHTS:
@@ -201,8 +212,8 @@ def _variant(name: str, kind: Kind, changes: Mapping[str, Any], base: Mapping[st
 
 
 def _flat(key: str, value: Any) -> dict[str, Any]:
-    """A section given as a mapping, as dotted keys, so that what it leaves out stays the base's."""
-    if isinstance(value, dict):
+    """A section given as a mapping, as dotted keys, so that what it leaves out stays the base's; a part stays whole."""
+    if isinstance(value, dict) and not key.startswith("retrofit."):
         return {f"{key}.{inner}": each for inner, each in value.items()}
     return {"model.name": value} if key == "model" else {key: value}
 
@@ -244,9 +255,9 @@ def _compute(experiment: Experiment) -> float:
     return count_flops(assembled(experiment), experiment.imgsz) * (experiment.train.epochs or 1)
 
 
-def parse_variants(texts: Iterable[str], known: Mapping[str, Any]) -> dict[str, Any]:
-    """`NAME: {SLOT: PART}` texts over those of a file; DetrofitError where a name comes twice."""
-    found: dict[str, Any] = {}
+def parse_variants(texts: Iterable[str], known: Any = None) -> dict[str, Any]:
+    """`NAME: {SLOT: PART}` texts beside those of a file; DetrofitError where a name comes twice."""
+    found = _by_name(known, "variants")
     for text in texts:
         try:
             content = yaml.safe_load(text)
@@ -254,18 +265,24 @@ def parse_variants(texts: Iterable[str], known: Mapping[str, Any]) -> dict[str, 
             raise DetrofitError(f"--variant is no readable YAML: {' '.join(str(error).split())}") from None
         if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
             raise DetrofitError(f"--variant takes 'NAME: {{SLOT: PART}}', not '{text}'")
-        refuse_same_names([*known, *found, *map(str, content)])
+        refuse_same_names(map(str, [*found, *content]))
         found |= {str(name): changes for name, changes in content.items()}
-    return {**known, **found}
+    return found
 
 
-def parse_external(texts: Iterable[str]) -> dict[str, list[str]]:
-    """`NAME=FILE,FILE` texts."""
-    found: dict[str, list[str]] = {}
+def parse_external(texts: Iterable[str], known: Any = None) -> dict[str, Any]:
+    """`NAME=FILE,FILE` texts beside what a file names; DetrofitError where a name comes twice."""
+    found = _by_name(known, "external")
     for text in texts:
         name, equals, files = text.partition("=")
         if not equals or not files:
             raise DetrofitError(f"--external takes NAME=FILE,FILE, not '{text}'")
-        refuse_same_names([*found, name])
+        refuse_same_names(map(str, [*found, name]))
         found[name] = files.split(",")
     return found
+
+
+def _by_name(known: Any, key: str) -> dict[str, Any]:
+    if not isinstance(known, (Mapping, type(None))):
+        raise DetrofitError(f"study setting '{key}' = {known!r} must map names to what they stand for")
+    return dict(known or {})
