@@ -151,3 +151,20 @@ def test_reach_says_what_few_seeds_cannot_show() -> None:
     assert not reachable(7, 4, MARGIN).sign_flip_counts and reachable(8, 4, MARGIN).sign_flip_counts
     assert reachable(3, 1, MARGIN).visible == pytest.approx(2.48, abs=0.01)
     assert "cannot tell" in str(reachable(1, 1, MARGIN))
+
+
+def test_a_variant_without_a_finished_run_counts_as_tried() -> None:
+    each = difference([1.0, 1.5, 0.6, 1.2, 0.9, 0.4])
+    (alone,), (of_four,) = verdicts([each], MARGIN), verdicts([each], MARGIN, tried=4)
+    assert (alone.level, of_four.level) == (pytest.approx(0.05), pytest.approx(0.0125))
+    assert alone.sign_flip_counts and not of_four.sign_flip_counts
+
+
+@pytest.mark.parametrize(("seeds", "variants"), [(3, 1), (6, 1), (8, 4)])
+def test_the_difference_that_is_found_is_found_in_simulated_studies(seeds: int, variants: int) -> None:
+    reach = reachable(seeds, variants, MARGIN)
+    assert reach.visible < reach.found < 3 * reach.visible
+    scenario = Scenario(effect=reach.found, seed=1.0, picture=0.0, both=0.0)
+    found = simulate_differences(scenario, seeds, 300)
+    share = np.mean([verdicts([each], MARGIN, tried=variants)[0].word == "better" for each in found])
+    assert share == pytest.approx(0.8, abs=0.08)

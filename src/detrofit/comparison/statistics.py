@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -178,22 +179,27 @@ class Verdict:
     further_seeds: int | None
 
 
-def verdicts(differences: Sequence[PairedDifference], margin: float, alpha: float = ALPHA) -> list[Verdict]:
+def verdicts(
+    differences: Sequence[PairedDifference], margin: float, alpha: float = ALPHA, tried: int | None = None
+) -> list[Verdict]:
     """A verdict for each variant of one study, corrected for their number by Holm.
 
     Args:
         differences: variant minus base, in the units of `margin`.
         margin: a difference up to this is of no interest; chosen before the study.
+        tried: how many variants there are, also those that nothing can be said of; by default the number of
+            `differences`.
     """
-    asked = [smallest_sign_flip_p(each.seeds) <= alpha / len(differences) for each in differences]
+    tried = len(differences) if tried is None else tried
+    asked = [smallest_sign_flip_p(each.seeds) <= alpha / tried for each in differences]
     p_values = [
         max(each.p_value(), sign_flip_p(each.per_seed) if ask else 0.0)
         for each, ask in zip(differences, asked, strict=True)
     ]
-    levels = holm_levels(p_values, alpha)
+    levels = holm_levels([*p_values, *[1.0] * (tried - len(p_values))], alpha)
     return [
         _verdict(difference, p_value, level, margin, ask)
-        for difference, p_value, level, ask in zip(differences, p_values, levels, asked, strict=True)
+        for difference, p_value, level, ask in zip(differences, p_values, levels, asked)
     ]
 
 
@@ -258,8 +264,9 @@ class Reach:
 
     Attributes:
         smallest_p: of the sign-flip test; `sign_flip_counts` if that can pass Holm's first step.
-        visible: the smallest difference that can come out as better or worse, in units of its standard deviation from
-            seed to seed, even with endless test pictures; infinite for a single seed.
+        visible: the smallest observed difference that can come out as better or worse, in units of its standard
+            deviation from seed to seed, even with endless test pictures; infinite for a single seed.
+        found: the true difference, in the same units, that does so with probability 0.8; infinite for a single seed.
         same_spread: the largest such deviation, in AP points, with which the margin can come out; 0 for a single seed.
     """
 
@@ -268,6 +275,7 @@ class Reach:
     smallest_p: float
     sign_flip_counts: bool
     visible: float
+    found: float
     margin: float
     same_spread: float
 
@@ -279,9 +287,10 @@ class Reach:
         else:
             exact = f"the exact sign-flip test is not asked, since it cannot go below p = {self.smallest_p:.3g}"
         return (
-            f"{self.seeds} seeds and {self.variants} variant{'s' * (self.variants != 1)}: a difference is told from 0 "
-            f"from {self.visible:.2g} times its spread over seeds on, and 'same within the margin' of {self.margin:g} "
-            f"AP comes out only with a spread below {self.same_spread:.2g}, or less with few test pictures; {exact}"
+            f"{self.seeds} seeds and {self.variants} variant{'s' * (self.variants != 1)}: a true difference of "
+            f"{self.found:.2g} times its spread over seeds is told from 0 in 80 % of studies, an observed one of less "
+            f"than {self.visible:.2g} times in none, and 'same within the margin' of {self.margin:g} AP comes out only "
+            f"with a spread below {self.same_spread:.2g}; all of it takes more with few test pictures; {exact}"
         )
 
 
@@ -290,4 +299,19 @@ def reachable(seeds: int, variants: int, margin: float, alpha: float = ALPHA) ->
     level = alpha / max(variants, 1)
     visible = float(half_width(1.0, 0.0, seeds, 2, level)) if seeds > 1 else math.inf
     smallest = smallest_sign_flip_p(seeds)
-    return Reach(seeds, variants, smallest, smallest <= level, visible, margin, margin / visible)
+    return Reach(
+        seeds, variants, smallest, smallest <= level, visible, _found(seeds, level, visible), margin, margin / visible
+    )
+
+
+@cache
+def _found(seeds: int, level: float, visible: float) -> float:
+    """The true difference of a spread of 1 that is told from 0 with probability 0.8, pictures left aside."""
+    if seeds < 2:
+        return math.inf
+    low, high = visible, 4 * visible
+    for _ in range(10):
+        middle = (low + high) / 2
+        power = deciding_power(PairedDifference((middle,) * seeds, 1.0, 0.0, 2), 0.0, level, seeds)
+        low, high = (low, middle) if power >= DECIDING_POWER else (middle, high)
+    return high
