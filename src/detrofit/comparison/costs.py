@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from detrofit.config.schema import Experiment
+from detrofit.deployment import machine
 
 
 def model_costs(file: Path, experiment: Experiment) -> dict[str, Any]:
@@ -31,21 +31,7 @@ def peak_memory(device: str) -> dict[str, int]:
     """
     import torch
 
-    found = {"peak_memory_bytes": _peak_resident()}
+    found = {"peak_memory_bytes": machine.peak_memory() or 0}
     if device != "cpu" and torch.cuda.is_available():
-        found["peak_cuda_bytes"] = torch.cuda.max_memory_allocated()
+        found["peak_cuda_bytes"] = torch.cuda.max_memory_allocated(device if device.startswith("cuda") else None)
     return {key: value for key, value in found.items() if value}
-
-
-def _peak_resident() -> int:
-    """Linux's VmHWM, which begins anew with a program (`ru_maxrss` is inherited from the process that started it)."""
-    try:
-        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        if sys.platform == "win32":
-            return 0
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024

@@ -59,7 +59,8 @@ def main() -> None:
         tuple(Path(plugin) for plugin in request["plugins"]),
     )
     subject.detector(request["device"], request["threads"])(sys.stdin.buffer.read())
-    print(json.dumps({"cold_start_ms": 1e3 * (time.time() - request["started"]), "peak_memory_mb": peak_memory()}))
+    cold_start, peak = time.time() - request["started"], peak_memory()
+    print(json.dumps({"cold_start_ms": 1e3 * cold_start, "peak_memory_mb": None if peak is None else peak / 1e6}))
 
 
 if __name__ == "__main__":

@@ -35,19 +35,22 @@ def is_busy(machine: dict[str, Any]) -> bool:
     return machine["load"] is not None and machine["load"] > 1.25 * machine["cores"]
 
 
-def peak_memory() -> float | None:
-    """The most memory that this process has had, in megabytes; None where the system does not tell."""
+def peak_memory() -> int | None:
+    """The most memory that this process has had, in bytes; None where the system does not tell.
+
+    On Linux VmHWM, which begins anew with a program (`ru_maxrss` is inherited from the process that started it).
+    """
     try:
         lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-        return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM"))
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
         pass
     try:
         import resource
     except ModuleNotFoundError:  # Windows
         return None
-    per_megabyte = 1e6 if platform.system() == "Darwin" else 1e3
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / per_megabyte
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024
 
 
 def _version(name: str) -> str | None:
