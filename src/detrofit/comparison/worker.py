@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from detrofit.comparison.costs import model_costs, peak_memory
-from detrofit.comparison.jobs import Record, pack_resamples, portable, run_folder, write_record
+from detrofit.comparison.jobs import Record, code_digest, pack_resamples, portable, run_folder, write_record
 from detrofit.comparison.lifeline import end_with_parent
 from detrofit.comparison.resampled_ap import bootstrap_weights, resampled_ap
 from detrofit.comparison.size_matching import match_by_size
@@ -26,6 +27,7 @@ from detrofit.evaluation.predictions import Predictions
 from detrofit.files import write_file
 from detrofit.training.run_folder import BEST, METRICS
 from detrofit.training.state import FILE as STATE
+from detrofit.version import __version__
 
 BOOTSTRAP_SEED = 20_000  # all runs of all studies draw the same pictures, so that any two are paired
 
@@ -34,15 +36,34 @@ def main(file: Path) -> None:
     """Do the job that a JSON file describes and write its record, also where it fails."""
     end_with_parent()
     job = json.loads(file.read_text("utf-8"))
-    folder, started = Path(job["folder"]), time.time()
-    experiment = Experiment(**job["experiment"])
-    record = {key: job[key] for key in ("variant", "seed", "identity", "detrofit", "code")}
+    folder, name, started = Path(job["folder"]), job["name"], time.time()
+    before = earlier_seconds(folder / "logs" / f"{name}.seconds.json", run_folder(folder, name) / STATE)
+    record = {key: job[key] for key in ("variant", "seed", "identity", "detrofit")} | {"code": code_digest()}
     try:
+        if job["detrofit"] != __version__:
+            raise DetrofitError(f"detrofit {__version__} is here, and the study is of {job['detrofit']}; install that")
+        experiment = Experiment(**job["experiment"])
         record |= {"status": "done", **run_job(experiment, job["test_split"], job["resamples"], folder)}
     except DetrofitError as error:
-        record |= {"status": "failed", "error": str(error), "curve": learning_curve(run_folder(folder, job["name"]))}
-    record |= {"experiment": portable(job["experiment"]), "seconds": time.time() - started}
-    write_record(folder, job["name"], record)
+        reason = str(error).replace(f"{folder}{os.sep}", "")  # results name no folder of this machine
+        record |= {"status": "failed", "error": reason, "curve": learning_curve(run_folder(folder, name))}
+    record |= {"experiment": portable(job["experiment"]), "seconds": before + time.time() - started}
+    write_record(folder, name, record)
+
+
+def earlier_seconds(file: Path, state: Path) -> float:
+    """Seconds of a job's earlier sittings, each up to the last state that it saved; `file` notes that a new one begins.
+
+    0 where there is no state: then all is done anew.
+    """
+    seconds = 0.0
+    try:
+        last = json.loads(file.read_text("utf-8"))
+        seconds = last["seconds"] + max(0.0, state.stat().st_mtime - last["started"])
+    except (OSError, ValueError):
+        pass
+    write_file(file, json.dumps({"seconds": seconds, "started": time.time()}))
+    return seconds
 
 
 def run_job(experiment: Experiment, test_split: str, resamples: int, folder: Path) -> Record:
@@ -54,16 +75,18 @@ def run_job(experiment: Experiment, test_split: str, resamples: int, folder: Pat
 
     from detrofit.training.loop import train
     from detrofit.training.score import score_file
+    from detrofit.training.warm_start import warm_start_interrupted
 
     run = run_folder(folder, str(experiment.name))
-    if not (run / STATE).exists():
+    if not (run / STATE).exists() and not warm_start_interrupted(run):
         shutil.rmtree(run, ignore_errors=True)  # of a run that was killed before it had saved anything
     result = train(experiment, resume_from=run if run.exists() else None)
-    memory = peak_memory(experiment.device)
+    memory = peak_memory(experiment.device) if result.pace.pictures else {}  # of a training that made its last steps
     best = result.folder / BEST
     out, evaluation = score_file(
         best, experiment.data, test_split, batch=experiment.train.batch, workers=experiment.workers,
-        device=experiment.device, out=run / test_split, plugins=experiment.plugins,
+        device=experiment.device, precision=experiment.train.precision, out=run / test_split,
+        plugins=experiment.plugins,
     )  # fmt: skip
     assert evaluation is not None
     index = open_dataset(experiment.data).split(test_split)

@@ -37,6 +37,7 @@ def score_file(
     batch: int = 8,
     workers: int | None = None,
     device: str = "auto",
+    precision: str = "auto",
     out: Path | None = None,
     plugins: Iterable[Path] = (),
     tiling: Tiling | None = None,
@@ -50,7 +51,7 @@ def score_file(
     info = read_info(file)
     index = open_dataset(data).split(split)
     check_classes(info, index, file)
-    devices = Devices(device)
+    devices = Devices(device, precision)
     model = load_model(file, plugins=plugins)
     model = devices.place(model).eval()
     with Progress(disable=not devices.is_main) as progress:
