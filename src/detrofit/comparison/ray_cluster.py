@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from detrofit.comparison.lifeline import start_bound
 from detrofit.errors import DetrofitError
 
 CONNECT_SECONDS = 10.0
+END_SECONDS = 60.0  # within which jobs that are ended save their state
+POLL_SECONDS = 0.5
 
 
 class RayCluster:
@@ -24,12 +27,13 @@ class RayCluster:
         gpus: of each job; by default one where the cluster has any.
         address: as `ray.init` takes it: `auto`, `HOST:PORT`, or `ray://HOST:PORT` from a machine outside the cluster.
 
-    Raises DetrofitError where no cluster answers, or none of its nodes could hold a job.
+    Raises DetrofitError where no cluster answers, none of its nodes could hold a job, or nobody can have such GPUs.
     """
 
     def __init__(self, address: str, cpus: int = 1, gpus: float | None = None) -> None:
         import ray
 
+        _check_gpus(gpus)
         _check_port(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, namespace="detrofit")
@@ -71,10 +75,19 @@ class RayCluster:
     def close(self) -> None:
         import ray
 
-        for each in self._running:
-            ray.cancel(each, force=True)
+        running = list(self._running)
+        for each in running:
+            ray.cancel(each)
+        if running:
+            ray.wait(running, num_returns=len(running), timeout=END_SECONDS)
         self._running.clear()
         ray.shutdown()
+
+
+def _check_gpus(gpus: float | None) -> None:
+    """DetrofitError for a number of GPUs that Ray does not divide."""
+    if gpus is not None and gpus > 1 and gpus != int(gpus):
+        raise DetrofitError(f"--gpus {gpus:g}: a run has a share of one GPU, or a whole number of them")
 
 
 def _check_port(address: str) -> None:
@@ -106,4 +119,12 @@ def _run_worker(arguments: list[str], log: str, environment: dict[str, str]) -> 
     import detrofit
 
     paths = [str(Path(detrofit.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return start_bound(arguments, Path(log), {**environment, "PYTHONPATH": os.pathsep.join(paths)}).wait()
+    process = start_bound(arguments, Path(log), {**environment, "PYTHONPATH": os.pathsep.join(paths)})
+    try:
+        while (code := process.poll()) is None:
+            time.sleep(POLL_SECONDS)  # no wait(), which would keep Ray from raising KeyboardInterrupt here
+        return code
+    except KeyboardInterrupt:
+        process.terminate()  # it saves its state
+        process.wait()
+        raise
