@@ -59,6 +59,7 @@ def make_latency(names: Sequence[str]) -> dict[str, Any]:
         {
             "variant": name,
             "runtime": runtime,
+            "precision": "float32",
             "input_size": [64, 64],
             "megabytes": 4.0,
             "ratio": spread((5 + place) / 5),
@@ -69,7 +70,7 @@ def make_latency(names: Sequence[str]) -> dict[str, Any]:
         for runtime, factor in (("torch", 1.0), ("onnxruntime", 0.6), ("openvino", 0.5))
         for place, name in enumerate(names)
     ]
-    head = {"source": "study", "identity": "0", "date": "2026-11-25", "rounds": 50, "warm_up": 3, "batch": 1}
+    head = {"source": "study", "identity": "0", "date": "2026-11-25", "rounds": 50, "warm_up": 2, "batch": 1}
     return {**head, "machine": {"processor": "drawn", "cores": 2, "torch_threads": 1}, "notes": [], "files": files}
 
 

@@ -7,7 +7,8 @@ import datetime
 import hashlib
 import importlib.util
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from detrofit.errors import DetrofitError
 
 Measurement = dict[str, Any]
 HERE = "study"
-SUFFIXES = {".safetensors": "torch", ".onnx": "onnxruntime", ".xml": "openvino"}
 _NEEDED_MODULES = {"torch": (), "onnxruntime": ("onnx",), "openvino": ("onnx", "openvino")}
 
 
@@ -64,14 +64,13 @@ def measure_latencies(
         files: dict[str, Path] = {}
         for each in variants:
             say(f"exporting {each.name} to {runtime}")
-            try:
+            with _noted(f"'{each.name}' was not timed with {runtime}", notes):
                 files[each.name] = _exported(models[each.name], each, runtime, each.name in trained)
-            except (DetrofitError, RuntimeError) as error:
-                notes.append(f"'{each.name}' was not timed with {runtime}: {' '.join(str(error).split())[:300]}")
         if variants[0].name in files:
             say(f"timing {len(files)} models with {runtime}")
-            timed, machine = _time_in_turns(files, variants[0].experiment, runtime, rounds)
-            entries += [each | {"trained": each["variant"] in trained} for each in timed]
+            with _noted(f"nothing was timed with {runtime}", notes):
+                timed, machine = _time_in_turns(files, variants[0].experiment, runtime, rounds)
+                entries += [each | {"trained": each["variant"] in trained} for each in timed]
     return {
         "source": HERE,
         "identity": measurement_identity(variants, class_names, rounds),
@@ -83,6 +82,16 @@ def measure_latencies(
         "notes": notes,
         "files": entries,
     }
+
+
+@contextmanager
+def _noted(what: str, notes: list[str]) -> Iterator[None]:
+    """What goes wrong inside is a note, whatever it is: parts of one's own and exporters raise anything, and trainings
+    of hours must not end without a report."""
+    try:
+        yield
+    except Exception as error:
+        notes.append(f"{what}: {' '.join(str(error).split())[:300] or type(error).__name__}")
 
 
 def _time_in_turns(
@@ -101,38 +110,40 @@ def _time_in_turns(
 
 
 def read_bench(file: Path, names: Iterable[str]) -> Measurement:
-    """A file of `detrofit bench` as a measurement: each model file in it is called like the variant that it is.
+    """A file of `detrofit bench` as a measurement: what it calls a model is the variant that it is.
 
-    Ratios are kept where the first file is the base in the same runtime. DetrofitError if it is none, or a name is
-    unknown.
+    Ratios are kept where the first entry is the base in the same runtime and precision. DetrofitError if it is no such
+    file, a name is unknown, or comes twice with a runtime and precision.
     """
     names = list(names)
     try:
         content = json.loads(file.read_text("utf-8"))
-        entries = [_bench_entry(each, names, file) for each in content["files"]]
-        machine, rounds = dict(content["machine"]), int(content["rounds"])
+        entries = [_entry(each["variant"], each["runtime"], each) | {"trained": True} for each in content["files"]]
+        head = {"machine": dict(content["machine"]), "threads": content["threads"]}
+        head |= {key: int(content[key]) for key in ("rounds", "warm_up", "batch")}
     except (OSError, ValueError, KeyError, TypeError):
         raise DetrofitError(f"{file} is no file of `detrofit bench --out`; make it anew") from None
-    first = entries[0] if entries else {"variant": None, "runtime": None}
-    for each in entries:
-        if (first["variant"], first["runtime"]) != (names[0], each["runtime"]):
+    keys = [(each["variant"], each["runtime"], each["precision"]) for each in entries]
+    _check_keys(keys, names, file)
+    for each, (_, *how) in zip(entries, keys, strict=True):
+        if keys[0] != (names[0], *how):
             each["ratio"] = None
-    return {"source": file.name, "machine": machine, "rounds": rounds, "batch": 1, "notes": [], "files": entries}
+    return {"source": file.name, **head, "notes": [], "files": entries}
 
 
-def _bench_entry(content: dict[str, Any], names: list[str], file: Path) -> dict[str, Any]:
-    name, dot, suffix = str(content["file"]).replace("\\", "/").rpartition("/")[2].rpartition(".")
-    runtime = SUFFIXES.get(dot + suffix)
-    if runtime is None or name not in names:
-        raise DetrofitError(
-            f"{file}: '{content['file']}' is no variant of this study; time the files of its folder `exports`, "
-            f"which are called like the variants: {', '.join(names)}"
-        )
-    return _entry(name, runtime, content) | {"trained": True}
+def _check_keys(keys: Sequence[tuple[str, str, str]], names: Sequence[str], file: Path) -> None:
+    for number, key in enumerate(keys):
+        if key[0] not in names:
+            raise DetrofitError(
+                f"{file}: '{key[0]}' is no variant of this study; time the files of its folder `exports`, or say which "
+                f"one a file is with NAME=FILE; there are {', '.join(names)}"
+            )
+        if key in keys[:number]:
+            raise DetrofitError(f"{file} has '{key[0]}' twice with {key[1]} in {key[2]}; time it once")
 
 
 def _entry(name: str, runtime: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: content[key] for key in ("megabytes", "ratio")}
+    kept = {key: content[key] for key in ("precision", "megabytes", "ratio")}
     steps = {step: dict(content["steps"][step]) for step in ("model", "total")}
     return {"variant": name, "runtime": runtime, "input_size": list(content["input_size"]), **kept, **steps}
 

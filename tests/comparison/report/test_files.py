@@ -54,17 +54,20 @@ def test_times_of_another_device_are_added_and_replaced(tmp_path: Path) -> None:
     results = drawn_study(PAIR, epochs=2)
     spread = {"median": 5.0, "low": 4.9, "high": 5.1, "p90": 5.5}
     timed = [
-        {"file": f"exports/{name}.onnx", "megabytes": 4.0, "input_size": [64, 64], "ratio": spread,
-         "steps": {"model": spread, "total": spread}}
-        for name in ("base", "one")
+        {"variant": name, "runtime": "onnxruntime", "precision": precision, "megabytes": 4.0, "input_size": [64, 64],
+         "ratio": spread, "steps": {"model": spread, "total": spread}}
+        for name in ("base", "one") for precision in ("float32", "int8")
     ]  # fmt: skip
+    head = {"rounds": 50, "warm_up": 2, "batch": 4, "threads": 2, "machine": {"processor": "small", "cores": 4}}
     file = tmp_path / "phone.json"
-    file.write_text(json.dumps({"rounds": 50, "machine": {"processor": "small", "cores": 4}, "files": timed}))
+    file.write_text(json.dumps({**head, "files": timed}))
     added = add_latencies(add_latencies(results, [file]), [file])
     assert [each["source"] for each in added["latency"]] == ["study", "phone.json"]
     write_reports(added, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
-    assert "ONNX Runtime, phone.json" in page and "small, 4 cores" in page
+    for words in ("ONNX Runtime, phone.json", "ONNX Runtime int8, phone.json", "batch 4, from a picture in a file"):
+        assert words in page
+    assert "small, 4 cores, 2 threads of each runtime" in page
 
 
 def test_where_the_data_was_is_remembered_beside_the_results(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from detrofit.comparison.analysis import Results
+from detrofit.comparison.latencies import HERE, Measurement
 from detrofit.pages.colours import Series
 
 KIND_WORDS = {"control": "control", "external": "trained elsewhere"}
@@ -54,13 +55,21 @@ class Content:
         own = [run for run in self.results["runs"] if run["variant"] == name and run["status"] == "done"]
         return sorted(own, key=lambda run: int(run["seed"]))
 
+    @property
+    def measurements(self) -> list[Measurement]:
+        """All latencies, those of the study's own machine first."""
+        return sorted(self.results.get("latency", []), key=lambda each: bool(each["source"] != HERE))
+
     def latencies(self) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
-        """By (source, runtime) the timed files by variant; the study's own machine first."""
+        """By (source, runtime) the timed files by variant, in the order of `measurements`; a runtime is followed by its
+        precision unless that is float32."""
         found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-        for measurement in self.results.get("latency", []):
+        for measurement in self.measurements:
             for file in measurement["files"]:
                 if file["variant"] in self.by_name:
-                    found.setdefault((measurement["source"], file["runtime"]), {})[file["variant"]] = file
+                    precision = file.get("precision", "float32")
+                    how = file["runtime"] + (f" {precision}" if precision != "float32" else "")
+                    found.setdefault((measurement["source"], how), {})[file["variant"]] = file
         return found
 
 
@@ -88,5 +97,6 @@ def p_words(value: float) -> str:
 
 def runtime_words(source: str, runtime: str) -> str:
     """A runtime, and where it was timed unless that was the study's own machine."""
-    words = RUNTIME_WORDS.get(runtime, runtime)
-    return words if source == "study" else f"{words}, {source}"
+    name, _, precision = runtime.partition(" ")
+    words = f"{RUNTIME_WORDS.get(name, name)} {precision}".strip()
+    return words if source == HERE else f"{words}, {source}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from detrofit.comparison.latencies import HERE
 from detrofit.comparison.report.content import NOTHING, Content, runtime_words
+from detrofit.deployment.machine import is_busy
 from detrofit.pages.blocks import Block, Cell, Column, Row, Table, Text
 
 _COLUMNS = {
@@ -31,10 +33,22 @@ def cost_blocks(content: Content) -> list[Block]:
         for line in content.lines
         if line["costs"]
     ]
-    blocks: list[Block] = [Table("Costs", columns, rows), Text(_NOTE, note=True)] if rows else []
-    for measurement in content.results.get("latency", []):
+    note = " ".join(filter(None, [_NOTE, _machines(content)]))
+    blocks: list[Block] = [Table("Costs", columns, rows), Text(note, note=True)] if rows else []
+    for measurement in content.measurements:
         blocks += _latency_blocks(content, measurement)
     return blocks
+
+
+def _machines(content: Content) -> str:
+    """That runs were made under conditions whose times do not compare; empty where all were alike."""
+    machines = [run["machine"] for line in content.lines for run in content.runs(line["name"]) if "machine" in run]
+    found = {f"{each['processor']}, {each['device']}, {each['threads']} threads" for each in machines}
+    if len(found) < 2:
+        return ""
+    return (
+        f"The runs were made in {len(found)} ways, whose times and memory do not compare: {'; '.join(sorted(found))}."
+    )
 
 
 def _cell(costs: dict[str, float], key: str) -> Cell:
@@ -47,14 +61,17 @@ def _cell(costs: dict[str, float], key: str) -> Cell:
 def _latency_blocks(content: Content, measurement: dict[str, Any]) -> list[Block]:
     found = {key: files for key, files in content.latencies().items() if key[0] == measurement["source"]}
     names = [line["name"] for line in content.lines if any(line["name"] in files for files in found.values())]
+    notes = [f"{note}." for note in measurement["notes"]]
+    if not names:
+        return [Text(" ".join(notes), note=True)] if notes else []
     columns, groups = [Column("variant")], [("", 1)]
     for source, runtime in found:
         groups.append((runtime_words(source, runtime), 3))
         columns += [Column("latency, ms"), Column("p90"), Column("ratio")]
     rows = [Row([name, *_timings(found, name)], content.series[name]) for name in names]
-    where = "this study's machine" if measurement["source"] == "study" else measurement["source"]
+    where = "this study's machine" if measurement["source"] == HERE else measurement["source"]
     table = Table(f"Latency on {where}", columns, rows, groups=groups, compact=len(found) > 2)
-    return [table, Text(_latency_note(measurement), note=True)] if rows else []
+    return [table, Text(" ".join([_how(measurement), *notes]), note=True)]
 
 
 def _timings(found: dict[tuple[str, str], dict[str, dict[str, Any]]], name: str) -> list[Cell]:
@@ -83,21 +100,28 @@ def _ratio(spread: dict[str, float]) -> Cell:
     return Cell(f"× {spread['median']:.3f}", small=interval, value=spread["median"])
 
 
-def _latency_note(measurement: dict[str, Any]) -> str:
-    machine = measurement["machine"]
-    threads = machine.get("torch_threads")
-    pytorch = f", {threads} thread{'s' * (threads != 1)} in PyTorch" if threads else ""
-    where = f"{machine.get('processor', 'unknown processor')}, {machine.get('cores', '?')} cores{pytorch}"
-    day = f", {measurement['date']}" if measurement.get("date") else ""
-    untrained = [each["variant"] for each in measurement["files"] if not each.get("trained", True)]
-    lines = [
-        f"Fused and exported, batch {measurement.get('batch', 1)}, from a picture in memory to boxes: median with its "
-        f"95 % interval and 90th percentile (p90) of {measurement['rounds']} rounds, all variants in turns in one "
-        "process; ratios to the base are of the same rounds. "
-        f"{where}{day}.",
-        *(f"{note}." for note in measurement["notes"]),
+def _how(measurement: dict[str, Any]) -> str:
+    """How a measurement was made, and what makes it less than it seems."""
+    source = "memory" if "identity" in measurement else "a file"  # a study's own, or of `detrofit bench`
+    sentences = [
+        f"Fused and exported, batch {measurement['batch']}, from a picture in {source} to boxes: median with its 95 % "
+        f"interval and 90th percentile (p90) of {measurement['rounds']} rounds, all in turns in one process; ratios to "
+        f"the base are of the same rounds. {_machine_words(measurement)}."
     ]
+    machine = measurement["machine"]
+    if machine.get("load") is not None and is_busy(machine):
+        sentences.append(f"The machine was busy (load {machine['load']}): the ratios say more than the times.")
+    untrained = dict.fromkeys(each["variant"] for each in measurement["files"] if not each["trained"])
     if untrained:
-        names = ", ".join(dict.fromkeys(untrained))
-        lines.append(f"Timed with random weights, as the trained ones were not at hand: {names}.")
-    return " ".join(lines)
+        sentences.append(f"Timed with random weights, as the trained ones were not at hand: {', '.join(untrained)}.")
+    return " ".join(sentences)
+
+
+def _machine_words(measurement: dict[str, Any]) -> str:
+    """The processor, the threads and the day of a measurement."""
+    machine = measurement["machine"]
+    words = [machine.get("processor", "unknown processor"), f"{machine.get('cores', '?')} cores"]
+    for count, where in ((measurement.get("threads"), "of each runtime"), (machine.get("torch_threads"), "in PyTorch")):
+        if count:
+            words.append(f"{count} thread{'s' * (count != 1)} {where}")
+    return ", ".join([*words, *filter(None, [measurement.get("date")])])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from detrofit.comparison.latencies import HERE
 from detrofit.comparison.report.content import NOTHING, Content, interval_words, p_words, runtime_words, signed
 from detrofit.comparison.tables import duration, verdict_words
 from detrofit.pages.blocks import Block, Cell, Column, Facts, Notice, Row, Table, Text, Tone
@@ -129,10 +130,7 @@ def _cells(
     cells.append(_ratio(line["costs"].get("gflops"), content.base["costs"].get("gflops")))
     if fastest:
         timed = content.latencies()[fastest]
-        medians = [
-            timed[which]["total"]["median"] if which in timed else None for which in (line["name"], _base(content))
-        ]
-        cells.append(_ratio(*medians))
+        cells.append(_timed_ratio(timed.get(line["name"]), timed[_base(content)]))
     return cells
 
 
@@ -153,11 +151,19 @@ def _ratio(own: float | None, base: float | None) -> Cell:
     return Cell(f"× {own / base:.2f}", value=own / base)
 
 
+def _timed_ratio(own: dict[str, Any] | None, base: dict[str, Any]) -> Cell:
+    """Round by round where both were timed in the same turns, else of the medians."""
+    if own is None:
+        return Cell(NOTHING)
+    ratio = own["ratio"]["median"] if own["ratio"] else own["total"]["median"] / base["total"]["median"]
+    return _ratio(ratio, 1.0)
+
+
 def _base(content: Content) -> str:
     return str(content.base["name"])
 
 
 def _fastest(content: Content) -> tuple[str, str] | None:
-    """The runtime on the study's own machine in which the base is fastest."""
+    """The runtime in which the base is fastest, on the study's own machine if anything was timed there."""
     own = {key: files for key, files in content.latencies().items() if _base(content) in files}
-    return min(own, key=lambda key: (key[0] != "study", own[key][_base(content)]["total"]["median"]), default=None)
+    return min(own, key=lambda key: (key[0] != HERE, own[key][_base(content)]["total"]["median"]), default=None)
