@@ -59,6 +59,20 @@ def test_what_cannot_be_joined_is_said() -> None:
         assert reason in line
 
 
+def test_every_two_of_several_studies_must_go_together() -> None:
+    other = Drawn("one", 1.0, changes={"loss.box": "siou"})
+    studies = [drawn_study(pair, epochs=2, name=name) for pair, name in (((BASE, TWO), "a"), ((BASE, ONE), "b"))]
+    with pytest.raises(DetrofitError, match=r"'b' and 'c' cannot be joined: what 'one' is differ in loss\.box"):
+        join_studies([*studies, drawn_study((BASE, other), epochs=2, name="c")])
+
+
+def test_more_seeds_than_the_exact_test_takes_are_refused() -> None:
+    study = {**drawn_study((BASE, ONE), seeds=2, epochs=0), "latency": []}
+    parts = [{**study, "settings": {**study["settings"], "seeds": list(seeds)}} for seeds in (range(30), range(30, 60))]
+    with pytest.raises(DetrofitError, match="together these are 60 seeds; the sign-flip test is exact up to 40"):
+        join_studies(parts)
+
+
 def test_two_runs_under_one_name_are_not_mixed() -> None:
     first, second = drawn_study((BASE, ONE), epochs=2), drawn_study((BASE, ONE), epochs=2)
     next(run for run in second["runs"] if (run["variant"], run["seed"]) == ("one", 3))["identity"] = "another"

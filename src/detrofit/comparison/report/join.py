@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detrofit.comparison.analysis import Results, analyse
-from detrofit.comparison.jobs import Record
+from detrofit.comparison.jobs import is_done
 from detrofit.comparison.report.changes import differing
+from detrofit.comparison.statistics import MOST_SEEDS
 from detrofit.errors import DetrofitError
 
 _SAME = {"margin": "margin", "resamples": "number of resamples", "test_split": "split of the verdict", "alpha": "alpha"}
@@ -19,21 +21,24 @@ def join_studies(studies: Sequence[Results]) -> Results:
     Variants of one name are the same variant, and must change the same. DetrofitError, naming every reason, where
     bases, data or the terms of the verdict differ.
     """
-    first = studies[0]
-    for other in studies[1:]:
-        reasons = _reasons(first, other)
+    for one, other in itertools.combinations(studies, 2):
+        reasons = _reasons(one, other)
         if reasons:
-            names = f"'{first['study']}' and '{other['study']}'"
+            names = f"'{one['study']}' and '{other['study']}'"
             raise DetrofitError(f"studies {names} cannot be joined: {'; '.join(reasons)}")
-    all_runs = sorted((run for results in reversed(studies) for run in results["runs"]), key=_is_done)
+    first = studies[0]
+    all_runs = sorted((run for results in reversed(studies) for run in results["runs"]), key=is_done)
     runs = {(run["variant"], run["seed"]): run for run in all_runs}  # of two records the finished, then the first
     variants = {line["name"]: line for results in reversed(studies) for line in results["variants"]}
     ordered = dict.fromkeys(line["name"] for results in studies for line in results["variants"])
     seeds = sorted({seed for results in studies for seed in results["settings"]["seeds"]})
+    if len(seeds) > MOST_SEEDS:
+        raise DetrofitError(f"together these are {len(seeds)} seeds; the sign-flip test is exact up to {MOST_SEEDS}")
     return analyse(
         {
             **first,
             "study": " + ".join(dict.fromkeys(results["study"] for results in studies)),
+            "date": max(results["date"] for results in studies),
             "settings": {**first["settings"], "seeds": seeds},
             "notes": list(dict.fromkeys(note for results in studies for note in results["notes"])),
             "machine": "; ".join(dict.fromkeys(results["machine"] for results in studies)),
@@ -42,10 +47,6 @@ def join_studies(studies: Sequence[Results]) -> Results:
             "latency": _latencies(studies),
         }
     )
-
-
-def _is_done(run: Record) -> bool:
-    return bool(run["status"] == "done")
 
 
 def _reasons(first: Results, other: Results) -> list[str]:
@@ -75,11 +76,11 @@ def _different(what: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> l
 
 def _other_runs(first: Results, other: Results) -> list[str]:
     """A run of one name and seed in both must be the same run; failed ones do not count."""
-    done = {(run["variant"], run["seed"]): run["identity"] for run in first["runs"] if _is_done(run)}
+    done = {(run["variant"], run["seed"]): run["identity"] for run in first["runs"] if is_done(run)}
     clash = sorted(
         f"{run['variant']} seed {run['seed']}"
         for run in other["runs"]
-        if _is_done(run) and done.get((run["variant"], run["seed"]), run["identity"]) != run["identity"]
+        if is_done(run) and done.get((run["variant"], run["seed"]), run["identity"]) != run["identity"]
     )
     return [f"both have a run of {clash[0]}, and not the same"] if clash else []
 
