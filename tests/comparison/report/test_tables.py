@@ -40,8 +40,9 @@ def test_tex_is_one_complete_tabular(whole: Content) -> None:
 
 
 def test_tex_sets_any_name_as_it_stands() -> None:
-    special = "&%$#_{}\\~^<>"
+    special = "&%$#_{}\\~^<>|"
     escaped = escape(special)
     assert re.sub(r"\\(?:text\w+\{\}|[&%$#_{}])", "", escaped) == "", "nothing is left bare"
+    assert escape('[4cm] "a"') == "{[}4cm] ''a''", "no argument of a line break, no rare glyph"
     table = table_tex(Content(drawn_study((BASE, Drawn(EVIL)), seeds=2, epochs=1)))
     assert len({line.count(" & ") for line in table.splitlines() if line.endswith(r"\\")}) == 1

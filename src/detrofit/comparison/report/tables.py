@@ -12,7 +12,7 @@ from detrofit.pages.blocks import slug
 
 _ESCAPES = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", '"': r"\textquotedbl{}", "\n": " ", "−": "$-$",
+    ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "[": "{[}", "\n": " ", "−": "$-$",
 }  # fmt: skip
 _LATEX = str.maketrans(_ESCAPES)
 _METRICS = ("AP", "AP50", "AP75")
