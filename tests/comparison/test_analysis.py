@@ -58,3 +58,18 @@ def test_resamples_are_kept_finer_than_they_are_uncertain() -> None:
     values = np.array([0.0, 0.123456, 1.0, np.nan])
     packed = pack_resamples({"AP": values})["AP"]
     np.testing.assert_allclose(unpack_resamples(packed), values, atol=1e-5)
+
+
+def test_holm_counts_the_variants_that_never_finished() -> None:
+    scores = {"base": 0.40, "one": 0.42, "two": 0.42, "three": 0.42, "four": 0.42}
+    results = make_results(scores, seeds=6)
+    for run in results["runs"]:
+        if run["variant"] in ("two", "three", "four"):
+            run |= {"status": "failed", "error": "diverged"}
+    (alone,) = analyse(results)["comparisons"]
+    assert alone["verdict"]["level"] == pytest.approx(0.05 / 4)
+    assert not alone["verdict"]["sign_flip_counts"], "6 seeds are too few for four variants, also if three diverged"
+
+
+def test_the_date_is_that_of_the_study_and_not_of_its_report() -> None:
+    assert analyse({**make_results({"base": 0.4, "one": 0.42}, seeds=2), "date": "2020-02-02"})["date"] == "2020-02-02"

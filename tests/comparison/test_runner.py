@@ -13,10 +13,13 @@ from filelock import FileLock
 
 from detrofit.comparison import executors, runner
 from detrofit.comparison.compare import PlannedStudy, plan_study, run_study
+from detrofit.comparison.jobs import job_description
+from detrofit.comparison.report import files
 from detrofit.comparison.study import load_study
 from detrofit.data.demo import draw_demo_dataset
 from detrofit.errors import DetrofitError
 from tests.comparison.records import make_record
+from tests.comparison.report_cases import NO_CHARTS
 
 WORKER = """
 import json, sys
@@ -41,6 +44,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "worker.py").write_text(WORKER)
     monkeypatch.setattr(executors, "WORKER", (str(tmp_path / "worker.py"),))
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(files, "study_charts", lambda content: NO_CHARTS)  # which take seconds
     study = tmp_path / "study"
     study.mkdir()
     (study / "record.json").write_text(json.dumps(make_record("x", 0, 0.4)))
@@ -89,6 +93,27 @@ def test_what_decides_a_run_decides_its_identity(folder: Path) -> None:
     content[-20] ^= 1
     picture.write_bytes(content)
     assert not second & {job.identity for job in plan(folder).jobs}, "a picture of the same size is another one"
+
+
+def test_of_two_records_of_a_run_the_finished_one_counts(folder: Path) -> None:
+    run_study(plan(folder))
+    record = next((folder / "jobs").glob("nwd-*.json"))
+    done = json.loads(record.read_text())
+    record.write_text(
+        json.dumps({**done, "status": "failed", "error": "an older try, before results.json was fetched"})
+    )
+    assert len(plan(folder).done) == 4
+    assert json.loads(record.read_text()) == done
+
+
+def test_a_folder_that_is_called_like_a_kind_of_weights_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = plan(folder).jobs
+    (folder.parent / "none").mkdir()
+    (folder.parent / "none" / "picture.jpg").write_bytes(b"0")
+    monkeypatch.chdir(folder.parent)
+    again = plan(folder).jobs
+    assert [job.identity for job in again] == [job.identity for job in first]
+    assert job_description(again[0], folder, 1)["experiment"]["weights"] == "none"
 
 
 def test_a_failed_job_is_reported_and_tried_again(folder: Path) -> None:
@@ -227,13 +252,31 @@ def test_a_class_without_test_objects_is_said(folder: Path) -> None:
     assert any("has no objects of" in note for note in plan(folder).data.notes)
 
 
+def write_predictions(file: Path, **changes: Any) -> Path:
+    """COCO results with one detection."""
+    record = {"image_id": 1, "category_id": 0, "bbox": [1, 1, 20, 20], "score": 0.9, **changes}
+    file.write_text(json.dumps([record]))
+    return file
+
+
 def test_predictions_of_another_tool_are_scored_as_runs(folder: Path) -> None:
-    file = folder / "yolo.json"
-    file.write_text('[{"image_id": 1, "category_id": 0, "bbox": [1, 1, 20, 20], "score": 0.9}]')
-    results = run_study(plan(folder, external={"yolo": [file, file]}))
+    found = [write_predictions(folder / f"yolo{seed}.json", score=0.5 + 0.1 * seed) for seed in range(2)]
+    results = run_study(plan(folder, external={"yolo": found}))
     kept = {run["predictions"] for run in results["runs"] if run["variant"] == "yolo"}
-    assert all((folder / name).is_file() for name in kept)
+    assert len(kept) == 2 and all((folder / name).is_file() for name in kept)
     assert results["variants"][-1]["kind"] == "external" and results["variants"][-1]["done"] == 2
-    file.write_text('[{"image_id": 77, "category_id": 0, "bbox": [1, 1, 20, 20], "score": 0.9}]')
+    doubts = ("has no detection on 2 of 3 test pictures", "has no score below 0.6", "reaches AP 0.0 alone")
+    assert [each.startswith(f"'yolo' {doubt}") for each, doubt in zip(results["warnings"], doubts, strict=True)] == [
+        True
+    ] * 3
+    again = run_study(plan(folder, external={"yolo": found}))
+    assert again["runs"] == results["runs"] and again["warnings"] == results["warnings"]
+
+
+def test_predictions_that_cannot_be_runs_are_named_before_any_work(folder: Path) -> None:
+    file = write_predictions(folder / "yolo.json", image_id=77)
     with pytest.raises(DetrofitError, match="image_id 77"):
         plan(folder, external={"yolo": [file]})
+    file, copy = write_predictions(folder / "yolo.json"), write_predictions(folder / "copy.json")
+    with pytest.raises(DetrofitError, match=r"yolo\.json and .*copy\.json hold the same predictions"):
+        plan(folder, external={"yolo": [file, copy]})

@@ -25,6 +25,8 @@ RESULTS = "results.json"
 HEADLINE = "AP"
 POINTS = 100  # results are in AP points, of 100
 CORRECTED = ("variant", "external")  # kinds that Holm counts; a control is no claim
+CUT_OFF = 0.1  # a lowest score from which predictions of another tool look cut off
+DOUBTED_SHARE = 0.1  # of the base's AP, below which such predictions look as if they were of something else
 _LINE_KEYS = ("name", "kind", "changes", "changed_settings", "model", "configuration")
 _COSTS = (
     "parameters", "gflops", "file_bytes", "train_seconds_per_picture", "peak_memory_bytes", "peak_cuda_bytes", "seconds"
@@ -87,7 +89,7 @@ def analyse(results: Mapping[str, Any]) -> Results:
     seeds = len(results["settings"]["seeds"])
     return {
         **results,
-        "date": str(datetime.date.today()),
+        "date": results.get("date") or str(datetime.date.today()),
         "reach": str(reachable(seeds, max(1, family), results["settings"]["margin"], results["settings"]["alpha"])),
         "variants": variants,
         "comparisons": _comparisons(variants, runs, results["settings"]),
@@ -106,12 +108,31 @@ def _warnings(variants: Sequence[Mapping[str, Any]], runs: Sequence[Record]) -> 
                 f"'{line['name']}' failed with seed {seeds}, so that its comparison is over the other seeds alone"
             )
         found += [f"'{line['name']}': {difference}" for difference in line["unequal"]]
+        if line["kind"] == "external":
+            found += _doubts(line, [run for run in runs if run["variant"] == line["name"]], variants[0]["AP_mean"])
     precisions = sorted({run["machine"]["precision"] for run in runs if "machine" in run})
     if len(precisions) > 1:
         found.append(f"the runs were made in {' and '.join(precisions)}; train.precision makes them alike")
     codes = {run["code"] for run in runs if "code" in run}
     if len(codes) > 1:
         found.append(f"the runs were made with {len(codes)} states of the code of one version")
+    return found
+
+
+def _doubts(line: Mapping[str, Any], runs: Sequence[Record], base: float | None) -> list[str]:
+    """What makes predictions of another tool look as if they were not made for these pictures, or not whole."""
+    name, found = line["name"], []
+    empty = max((run.get("pictures_without_detections", 0) for run in runs), default=0)
+    if empty:
+        found.append(f"'{name}' has no detection on {empty} of {runs[0]['test_pictures']} test pictures")
+    lowest = max((run.get("lowest_score", 0.0) for run in runs), default=0.0)
+    if lowest >= CUT_OFF:
+        found.append(f"'{name}' has no score below {lowest:.2g}: detections were cut off there, which lowers its AP")
+    if base is not None and line["AP_mean"] is not None and line["AP_mean"] < DOUBTED_SHARE * base:
+        found.append(
+            f"'{name}' reaches AP {line['AP_mean']:.1f} alone: are its image_id, category_id and bbox (x, y, width, "
+            "height in pixels of the whole picture) those of this data?"
+        )
     return found
 
 
@@ -170,10 +191,11 @@ def _comparisons(
     compared = [line for line in variants if pairs.get(line["name"])]
     headline = {line["name"]: _difference(pairs[line["name"]], HEADLINE) for line in compared}
     found: list[dict[str, Any]] = []
-    groups = [[line for line in compared if line["kind"] in CORRECTED]]
-    groups += [[line] for line in compared if line["kind"] not in CORRECTED]
-    for group in filter(None, groups):
-        judged = verdicts([headline[line["name"]] for line in group], settings["margin"], settings["alpha"])
+    tried = sum(line["kind"] in CORRECTED for line in variants)  # also those without a finished run
+    groups = [(tried, [line for line in compared if line["kind"] in CORRECTED])]
+    groups += [(1, [line]) for line in compared if line["kind"] not in CORRECTED]
+    for count, group in groups:
+        judged = verdicts([headline[line["name"]] for line in group], settings["margin"], settings["alpha"], count)
         for line, verdict in zip(group, judged, strict=True):
             pair = pairs[line["name"]]
             found.append(

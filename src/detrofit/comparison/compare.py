@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from detrofit.comparison.analysis import RESULTS, Results, study_results, write_results
 from detrofit.comparison.executors import Executor, LocalProcesses
-from detrofit.comparison.external import external_records
+from detrofit.comparison.external import external_records, read_external
 from detrofit.comparison.jobs import (
     Job,
     Record,
@@ -31,10 +31,7 @@ from detrofit.comparison.runner import Progress, run_jobs
 from detrofit.comparison.splits import StudyData, prepare_data
 from detrofit.comparison.statistics import Reach, reachable
 from detrofit.comparison.study import BASE, Study
-from detrofit.data.index import DetectionIndex
-from detrofit.data.open import open_dataset
 from detrofit.errors import DetrofitError
-from detrofit.evaluation.predictions import Predictions
 from detrofit.training.run_folder import BEST
 
 
@@ -53,10 +50,6 @@ class PlannedStudy:
         """Of all that is trained here, the base first."""
         return [each.name for each in self.study.variants]
 
-    def open_test(self) -> DetectionIndex:
-        """The split of the verdict."""
-        return open_dataset(self.data.path).split(self.data.test_split)
-
     @property
     def reach(self) -> Reach:
         """What its seeds can show."""
@@ -71,13 +64,13 @@ def plan_study(study: Study, folder: Path) -> PlannedStudy:
     """
     settings, base = study.settings, study.base.experiment
     data = prepare_data(base.data, base.train.val_split, settings.test_split, folder)
-    for files in settings.external.values():
-        for file in files:
-            Predictions.read(file, open_dataset(data.path).split(data.test_split))
+    if settings.external:
+        read_external(settings.external, data.open_test())
     jobs = study_jobs(study, data)
     known = known_records(folder)
     for record in known.values():
-        if not (file := record_file(folder, record_name(record))).exists():
+        file = record_file(folder, record_name(record))
+        if not file.exists() or (is_done(record) and not is_done(read_json(file))):
             write_record(folder, file.stem, record)
     done = {job.identity for job in jobs if is_done(known.get(job.identity))}
     return PlannedStudy(study, folder, data, jobs, frozenset(done))
@@ -135,7 +128,7 @@ def _run_study(
     latency = study_latencies(planned, records, latency, say)
     results = results_of(records)
     remember_data(planned.folder, planned.data.path)
-    pictures = pictures_if_possible(results, planned.open_test, [planned.folder], say)
+    pictures = pictures_if_possible(results, planned.data.open_test, [planned.folder], say)
     write_reports(results, planned.folder, pictures)
     if not results["variants"][0]["done"]:
         first = results["variants"][0]["failed"][0]["error"]

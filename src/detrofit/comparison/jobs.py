@@ -16,7 +16,7 @@ import numpy as np
 
 from detrofit.comparison.splits import StudyData
 from detrofit.comparison.study import Study
-from detrofit.config.schema import Experiment
+from detrofit.config.schema import AUTO_WEIGHTS, IMAGENET_WEIGHTS, NO_WEIGHTS, Experiment
 from detrofit.errors import DetrofitError
 from detrofit.files import file_digest, write_file
 from detrofit.training.workers import MAX_WORKERS
@@ -25,7 +25,9 @@ from detrofit.weights.fetch import is_remote
 
 Record = dict[str, Any]
 _PLACES = ("runs", "name", "device", "workers")  # settings of where a run is made, which do not change what it finds
-_DECISIVE_ROOMS = ("parts", "model", "zoo", "data", "weights", "evaluation", "distillation", "training")
+_DECISIVE_ROOMS = ("parts", "model", "zoo", "config", "data", "weights", "evaluation", "distillation", "training")
+_DECISIVE_FILES = ("randomness", "pictures", "comparison/worker", "comparison/size_matching", "comparison/resampled_ap")
+_WEIGHTS_IN_A_WORD = (AUTO_WEIGHTS, IMAGENET_WEIGHTS, NO_WEIGHTS)  # no paths, also where a folder is called so
 _STEPS = 65534  # AP is kept in steps of 1 / 65534, finer than any interval's uncertainty; 65535 marks an absent one
 
 
@@ -66,16 +68,21 @@ def _identity(experiment: Experiment, data: StudyData, resamples: int) -> str:
     values = experiment.model_dump(mode="json")
     decisive = {key: value for key, value in values.items() if key not in (*_PLACES, "data", "plugins", "weights")}
     decisive["train"].pop("teacher")
-    files = (*experiment.plugins, experiment.weights, experiment.train.teacher)
+    files = (*experiment.plugins, _path_of(experiment.weights), experiment.train.teacher)
     content = {
         "experiment": decisive,
-        "files": [file and digest_of_file(Path(file)) for file in files],
+        "files": [digest_of_file(file) if isinstance(file, Path) else file for file in files],
         "data": data.digest,
         "test": data.test_split,
         "resamples": resamples,
         "detrofit": __version__,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _path_of(weights: str) -> Path | str:
+    """Weights as a path, which names on the hub and URLs are as well, or the word that they are."""
+    return weights if weights in _WEIGHTS_IN_A_WORD else Path(weights)
 
 
 def digest_of_file(place: Path) -> str:
@@ -93,8 +100,9 @@ def digest_of_file(place: Path) -> str:
 def code_digest() -> str:
     """Digest of the sources that decide a run's outcome, to tell runs of one version made with other code."""
     package = Path(__file__).parents[1]
-    files = sorted(file for room in _DECISIVE_ROOMS for file in (package / room).rglob("*.*") if file.suffix != ".pyc")
-    return hashlib.sha256("".join(map(digest_of_file, files)).encode()).hexdigest()[:16]
+    files = [file for room in _DECISIVE_ROOMS for file in (package / room).rglob("*.*") if file.suffix != ".pyc"]
+    files += [package / f"{name}.py" for name in _DECISIVE_FILES]
+    return hashlib.sha256("".join(map(digest_of_file, sorted(files))).encode()).hexdigest()[:16]
 
 
 def job_description(job: Job, folder: Path, threads: int) -> dict[str, Any]:
@@ -120,7 +128,8 @@ def job_description(job: Job, folder: Path, threads: int) -> dict[str, Any]:
 
 
 def _absolute(weights: str) -> str:
-    return str(Path(weights).absolute()) if Path(weights).exists() else weights
+    path = _path_of(weights)
+    return str(path.absolute()) if isinstance(path, Path) and path.exists() else weights
 
 
 def record_head(job: Job) -> Record:
@@ -205,9 +214,13 @@ def read_json(file: Path) -> Any:
 
 
 def known_records(folder: Path) -> dict[str, Record]:
-    """Finished and failed jobs of a study folder by identity, from results.json and from the jobs' own records."""
+    """Jobs of a study folder that are over, by identity, from results.json and from the jobs' own records; of two
+    records of one job the finished one."""
     records: list[Record] = []
-    if (folder / "results.json").is_file():
-        records += read_json(folder / "results.json")["runs"]
+    if (file := folder / "results.json").is_file():
+        content = read_json(file)
+        if "runs" not in content:
+            raise DetrofitError(f"{file} is not of a study: give the study another --out")
+        records += content["runs"]
     records += [read_json(file) for file in sorted((folder / "jobs").glob("*.json"))]
-    return {record["identity"]: record for record in records}
+    return {record["identity"]: record for record in sorted(records, key=is_done)}

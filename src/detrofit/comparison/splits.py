@@ -40,6 +40,10 @@ class StudyData:
     notes: tuple[str, ...]
     objects: dict[str, int]
 
+    def open_test(self) -> DetectionIndex:
+        """The split of the verdict."""
+        return open_dataset(self.path).split(self.test_split)
+
 
 def prepare_data(source: Path, val_split: str, test_split: str, folder: Path) -> StudyData:
     """The data of a study in `folder`; where only one of the two splits exists, it gives the verdict, and the split

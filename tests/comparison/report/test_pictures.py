@@ -13,7 +13,7 @@ from detrofit.comparison.report import files
 from detrofit.comparison.report.content import Content
 from detrofit.comparison.report.differing_pictures import Sights, look, study_test_split
 from detrofit.comparison.report.pictures import picture_blocks
-from detrofit.comparison.splits import data_digest
+from detrofit.comparison.splits import data_digest, prepare_data
 from detrofit.data.demo import draw_demo_dataset
 from detrofit.data.index import DetectionIndex
 from detrofit.data.open import open_dataset
@@ -86,6 +86,17 @@ def test_boxes_say_what_was_found_false_and_missed(study: tuple[dict[str, Any], 
     truth = rows[0].panels[0]
     assert len(truth.boxes) == len(index.boxes(HARD)) and truth.picture.uri.startswith("data:image/jpeg;base64,")
     np.testing.assert_allclose([box.xyxy for box in truth.boxes], index.boxes(HARD), atol=0.01)
+
+
+def test_data_with_one_split_beside_train_is_known_again(tmp_path: Path) -> None:
+    draw_demo_dataset(tmp_path / "data", pictures={"train": 20, "val": 2, "test": 3}, size=(64, 64))
+    description = tmp_path / "data" / "data.yaml"
+    description.write_text(description.read_text().replace("val: images/val\n", ""))
+    made = prepare_data(tmp_path / "data", "val", "test", tmp_path / "study")
+    results = drawn_study((BASE, Drawn("new", 1.0)), seeds=2, epochs=0)
+    results["data"]["digest"] = made.digest
+    for place in (tmp_path / "data", made.path):  # in another clone, and where the study was made
+        assert study_test_split(results, place).names() == made.open_test().names()
 
 
 def test_other_data_is_refused(study: tuple[dict[str, Any], Path, Path], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from detrofit.comparison.analysis import Results
-from detrofit.comparison.splits import data_digest
+from detrofit.comparison.splits import prepare_data
 from detrofit.comparison.study import BASE
 from detrofit.data.index import DetectionIndex
 from detrofit.data.open import open_dataset
@@ -110,14 +111,19 @@ def look(index: DetectionIndex, predictions: Predictions) -> Sight:
 
 def study_test_split(results: Results, data: Path) -> DetectionIndex:
     """The test split of the data at `data`; DetrofitError if that is not what the study was made on."""
-    dataset = open_dataset(data)
+    splits = open_dataset(data).splits
     test = results["settings"]["test_split"]
+    if test not in splits and "test" in splits:  # as a study calls it that took its other split from train
+        test = "test"
     trained = [run["experiment"] for run in results["runs"] if run.get("experiment", {}).get("train")]
     val = trained[0]["train"]["val_split"] if trained else "val"
-    splits = [dataset.split(name) for name in ("train", val, test if test in dataset.splits else "test")]
-    if data_digest(splits) != results["data"]["digest"]:
-        raise DetrofitError(f"{data} is not the data that the study was made on (other pictures or boxes); give --data")
-    return splits[-1]
+    with tempfile.TemporaryDirectory() as folder:
+        found = prepare_data(data, val, test, Path(folder))
+        if found.digest != results["data"]["digest"]:
+            raise DetrofitError(
+                f"{data} is not the data that the study was made on (other pictures or boxes); give --data"
+            )
+        return found.open_test()
 
 
 def _file(run: Mapping[str, Any], folders: Sequence[Path]) -> Path | None:
