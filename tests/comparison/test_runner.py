@@ -266,9 +266,8 @@ def test_predictions_of_another_tool_are_scored_as_runs(folder: Path) -> None:
     assert len(kept) == 2 and all((folder / name).is_file() for name in kept)
     assert results["variants"][-1]["kind"] == "external" and results["variants"][-1]["done"] == 2
     doubts = ("has no detection on 2 of 3 test pictures", "has no score below 0.6", "reaches AP 0.0 alone")
-    assert [each.startswith(f"'yolo' {doubt}") for each, doubt in zip(results["warnings"], doubts, strict=True)] == [
-        True
-    ] * 3
+    for warning, doubt in zip(results["warnings"], doubts, strict=True):
+        assert warning.startswith(f"'yolo' {doubt}")
     again = run_study(plan(folder, external={"yolo": found}))
     assert again["runs"] == results["runs"] and again["warnings"] == results["warnings"]
 
