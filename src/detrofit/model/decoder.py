@@ -183,7 +183,7 @@ class Decoder(nn.Module):
             else:
                 levels.append(projection(features[-1] if index == len(features) else levels[-1]))
         shapes = [(int(level.shape[2]), int(level.shape[3])) for level in levels]  # traced sizes are tensors
-        return torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1), shapes
+        return torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in levels], dim=1), shapes
 
     def _denoising_queries(
         self,

@@ -112,15 +112,17 @@ def sample_on_grid(value: Tensor, locations: Tensor, weights: Tensor, shapes: Sh
         points: of each level.
     """
     # grid_sample takes positions in the type of the values, and half precision is too coarse for positions.
-    planes = full_precision(value).permute(0, 2, 3, 1).flatten(0, 1)
-    maps = planes.split([height * width for height, width in shapes], dim=-1)
-    grids = (2 * locations - 1).transpose(1, 2).flatten(0, 1).split(list(points), dim=2)
-    samples = [
-        functional.grid_sample(level.unflatten(2, shape), grid, align_corners=False)
-        for level, shape, grid in zip(maps, shapes, grids)
+    heads = [int(size) for size in value.shape[2:]]  # traced sizes are tensors
+    levels = full_precision(value).flatten(2).split([height * width for height, width in shapes], dim=1)
+    # Channels are brought before height and width, and queries come last, since that is what runtimes do fastest.
+    maps = [
+        level.unflatten(1, shape).permute(0, 3, 1, 2).unflatten(1, heads).flatten(0, 1)
+        for level, shape in zip(levels, shapes)
     ]
-    weighted = torch.cat(samples, dim=-1) * weights.transpose(1, 2).flatten(0, 1).unsqueeze(1)
-    return weighted.sum(-1).unflatten(0, (-1, weights.shape[2])).flatten(1, 2).transpose(1, 2)
+    grids = (2 * locations - 1).permute(0, 2, 3, 1, 4).flatten(0, 1).split(list(points), dim=1)
+    samples = [functional.grid_sample(level, grid, align_corners=False) for level, grid in zip(maps, grids)]
+    weighted = torch.cat(samples, dim=2) * weights.permute(0, 2, 3, 1).flatten(0, 1).unsqueeze(1)
+    return weighted.sum(2).unflatten(0, (-1, heads[0])).flatten(1, 2).transpose(1, 2)
 
 
 def surrounding_cells(
