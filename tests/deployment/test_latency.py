@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,11 @@ import pytest
 from detrofit.cli import bench as bench_module
 from detrofit.cli.app import main
 from detrofit.deployment.latency import measure
+from detrofit.deployment.subjects import find_subjects
 from detrofit.deployment.turns import spread, take_turns
 from detrofit.errors import DetrofitError
+from detrofit.runtime.onnx_backend import read_description
+from detrofit.weights.model_file import load_model, read_info, save_model
 
 
 def test_the_interval_of_the_median_holds_the_true_one_as_often_as_it_says() -> None:
@@ -78,6 +82,18 @@ def test_a_model_of_the_zoo_is_timed_by_name_with_every_runtime(
     assert torch["input_size"] == onnxruntime["input_size"] == [64, 96]
     assert torch["parameters"] == onnxruntime["parameters"] and torch["flops"] == onnxruntime["flops"]
     assert "rtdetr-n" in capsys.readouterr().out
+
+
+def test_models_of_one_file_name_are_exported_apart(model_file: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("stock", "extradw")]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        model, info = load_model(model_file), read_info(model_file)
+        save_model(folder / "best.safetensors", model, replace(info, threshold=0.1 * (1 + number)))
+    (tmp_path / "exports").mkdir()
+    subjects = find_subjects([str(each) for each in folders], ["onnxruntime"], None, tmp_path / "exports")
+    assert [each.variant for each in subjects] == ["stock", "extradw"]
+    assert [read_description(each.file).threshold for each in subjects] == pytest.approx([0.1, 0.2])
 
 
 @pytest.mark.parametrize(

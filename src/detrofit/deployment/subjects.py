@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from detrofit.errors import DetrofitError, nearest
 from detrofit.runtime.detector import Detector
+from detrofit.runtime.exported import Precision
 
 RUNTIMES = {"torch": ".safetensors", "onnxruntime": ".onnx", "openvino": ".xml"}
 HALF = ":half"
@@ -124,8 +126,8 @@ def _exported(
     from detrofit.deployment.export import write_exported
     from detrofit.deployment.onnx import ExportOptions
 
-    precision = "half" if half else "float32"
-    target = folder / runtime / f"{file.stem}.{precision}{RUNTIMES[runtime]}"
-    target.parent.mkdir(exist_ok=True)
-    options = ExportOptions(size, precision="half" if half else "float32")
+    precision: Precision = "half" if half else "float32"
+    own_folder = tempfile.mkdtemp(dir=folder)  # since all run folders have a file of one name
+    target = Path(own_folder, f"{file.stem}.{precision}{RUNTIMES[runtime]}")
+    options = ExportOptions(size, precision=precision)
     return write_exported(target, file, "openvino" if runtime == "openvino" else "onnx", options, None, plugins).file
