@@ -37,7 +37,7 @@ from detrofit.deployment.turns import Spread, spread, take_turns
 from detrofit.pictures import decode_picture
 from detrofit.runtime.detector import Detector
 from detrofit.runtime.openvino_backend import half_precision
-from detrofit.weights.model_file import load_model
+from detrofit.weights.torch_backend import TorchBackend
 
 Run = Callable[[Path], object]
 THEIRS, BARE, CALIBRATION_PICTURES = "transformers eager", " (bare network and decoding)", 8
@@ -63,7 +63,7 @@ def transformers_eager(side: int) -> Run:
 def ours_eager(file: Path, threads: int) -> Run:
     """The model as it is trained, unfused."""
     detector = Detector(file, device="cpu", threads=threads)
-    detector.backend.model = load_model(file).to(memory_format=torch.channels_last)  # type: ignore[attr-defined]
+    detector.backend = TorchBackend(file, "cpu", fused=False)
     return detector
 
 

@@ -16,6 +16,7 @@ class FakeBackend:
     input_size = (32, 48)
     threshold = 0.5
     max_detections = 300
+    batch = None
 
     def __init__(self, path: Path, device: str | None, plugins: Sequence[str | Path], **options: object) -> None:
         self.opened, self.options = (path, device, plugins), options

@@ -131,7 +131,7 @@ class _TimedBackend:
         self.backend = backend
         self.class_names, self.category_ids = backend.class_names, backend.category_ids
         self.input_size, self.threshold = backend.input_size, backend.threshold
-        self.max_detections = backend.max_detections
+        self.max_detections, self.batch = backend.max_detections, backend.batch
         self.called = self.answered = 0.0
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

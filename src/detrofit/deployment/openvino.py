@@ -8,6 +8,7 @@ import openvino
 
 from detrofit.deployment.calibration import Calibration
 from detrofit.deployment.quantise import quantise_openvino
+from detrofit.files import file_digest
 from detrofit.runtime.exported import KEY, ExportDescription, Precision
 from detrofit.runtime.onnx_backend import read_description
 
@@ -30,6 +31,8 @@ def write_openvino(
     if calibration is not None:
         model, changes["quantisation"] = quantise_openvino(model, calibration)
     description = description.model_copy(update=changes)
-    model.set_rt_info(description.model_dump_json(), [KEY, "description"])
-    openvino.save_model(model, target, compress_to_fp16=precision == "half")
+    for _ in range(2):  # once to know the weights' digest, and once with it
+        model.set_rt_info(description.model_dump_json(), [KEY, "description"])
+        openvino.save_model(model, target, compress_to_fp16=precision == "half")
+        description = description.model_copy(update={"weights": file_digest(target.with_suffix(".bin"))})
     return description

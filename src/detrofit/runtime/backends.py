@@ -22,6 +22,7 @@ class Backend(Protocol):
         input_size: height and width in pixels of the pictures that it takes.
         threshold: the score from which on a detection is worth showing.
         max_detections: the most detections of one picture.
+        batch: pictures that run at once; None where any number does.
     """
 
     class_names: Sequence[str]
@@ -29,6 +30,7 @@ class Backend(Protocol):
     input_size: tuple[int, int]
     threshold: float
     max_detections: int
+    batch: int | None
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Detect.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from detrofit.errors import DetrofitError
 
 KEY = "detrofit"  # of the description in the file's own metadata
-FORMAT = 1
+FORMAT: Literal[1] = 1
 
 Precision = Literal["float32", "half", "int8"]
 
@@ -38,12 +39,13 @@ class ExportDescription(BaseModel):
         quantisation: how an int8 file was made: with what, calibrated on what, which part of it stays in float.
         parameters, flops: of the network in deploy form for one picture; two operations a multiply-add.
         exporter: what made the graph, with its versions.
+        weights: SHA-256 of the file beside it that holds them; None where it holds them itself.
         parts: the part at each address of the model.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    format: int = FORMAT
+    format: Literal[1] = FORMAT
     detrofit: str
     name: str
     class_names: tuple[str, ...]
@@ -62,6 +64,7 @@ class ExportDescription(BaseModel):
     parameters: int | None = None
     flops: int | None = None
     exporter: dict[str, Any]
+    weights: str | None = None
     parts: dict[str, str]
 
 
@@ -80,20 +83,32 @@ def parse_description(path: Path, text: str | None) -> ExportDescription:
 
 
 class ExportedBackend(ABC):
-    """Runs an exported file; see `detrofit.runtime.backends.Backend`."""
+    """Opens an exported file and runs it; see `detrofit.runtime.backends.Backend`. Its graph needs no plugins."""
 
-    def __init__(self, description: ExportDescription) -> None:
-        self.description = description
+    def __init__(
+        self,
+        path: Path,
+        device: str | None = None,
+        plugins: Sequence[Path] = (),
+        *,
+        half: bool | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.description = description = self.open(path, device, half, threads)
         self.class_names, self.category_ids = description.class_names, description.category_ids
         self.input_size, self.threshold = description.input_size, description.threshold
-        self.max_detections = description.max_detections
+        self.max_detections, self.batch = description.max_detections, description.batch
+
+    @abstractmethod
+    def open(self, path: Path, device: str | None, half: bool | None, threads: int | None) -> ExportDescription:
+        """Make the file ready for `compute`; what it says about itself."""
 
     @abstractmethod
     def compute(self, images: np.ndarray) -> list[np.ndarray]:
         """The outputs of the graph, in its order, for a batch of the size that the file takes."""
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        size = self.description.batch or max(len(images), 1)
+        size = self.batch or max(len(images), 1)
         chunks = [self._detect(images[start : start + size], size) for start in range(0, len(images), size)]
         boxes, scores, labels = (np.concatenate(each) for each in zip(*chunks, strict=True))
         return boxes, scores, labels

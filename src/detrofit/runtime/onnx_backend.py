@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +21,15 @@ class OnnxBackend(ExportedBackend):
     that is not there, or another precision.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        device: str | None = None,
-        plugins: Sequence[Path] = (),
-        *,
-        half: bool | None = None,
-        threads: int | None = None,
-    ) -> None:
+    def open(self, path: Path, device: str | None, half: bool | None, threads: int | None) -> ExportDescription:
         self.session = open_session(path, device, threads)
-        super().__init__(_description(path, self.session))
-        if half is not None and half != (self.description.precision == "half"):
+        description = _description(path, self.session)
+        if half is not None and half != (description.precision == "half"):
             raise DetrofitError(
-                f"{path} computes in {self.description.precision}, as it was exported; "
+                f"{path} computes in {description.precision}, as it was exported; "
                 f"export it {'with' if half else 'without'} --half"
             )
+        return description
 
     def compute(self, images: np.ndarray) -> list[np.ndarray]:
         outputs: list[np.ndarray] = self.session.run(None, {self.session.get_inputs()[0].name: images})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import openvino
 
 from detrofit.errors import DetrofitError
+from detrofit.files import file_digest
 from detrofit.runtime.exported import KEY, ExportDescription, ExportedBackend, parse_description
 
 
@@ -22,27 +22,19 @@ class OpenVinoBackend(ExportedBackend):
     incomplete or none of ours, a device that is not there, or one without half precision.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        device: str | None = None,
-        plugins: Sequence[Path] = (),
-        *,
-        half: bool | None = None,
-        threads: int | None = None,
-    ) -> None:
+    def open(self, path: Path, device: str | None, half: bool | None, threads: int | None) -> ExportDescription:
         model = read_model(path)
-        super().__init__(_description(path, model))
+        description = _description(path, model)
         device = (device or "cpu").upper()
         core = openvino.Core()
         try:
-            precision = _precision(core, device, half, self.description)
-            compiled = core.compile_model(model, device, _settings(precision, threads))
+            self.precision = _precision(core, device, half, description)
+            self.compiled = core.compile_model(model, device, _settings(self.precision, threads))
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise DetrofitError(f"{path} cannot be run by OpenVINO on '{device.lower()}': {reason}") from None
-        self.compiled, self.precision = compiled, precision
         self._idle: SimpleQueue[Any] = SimpleQueue()
+        return description
 
     def compute(self, images: np.ndarray) -> list[np.ndarray]:
         # Each call has a request to itself, so that threads may share the backend; a request owns large buffers, so it
@@ -101,4 +93,8 @@ def read_model(path: Path) -> Any:
 
 def _description(path: Path, model: Any) -> ExportDescription:
     place = [KEY, "description"]
-    return parse_description(path, model.get_rt_info(place).astype(str) if model.has_rt_info(place) else None)
+    found = parse_description(path, model.get_rt_info(place).astype(str) if model.has_rt_info(place) else None)
+    weights = path.with_suffix(".bin")
+    if found.weights != file_digest(weights):  # those of another export may fit, and give wrong answers
+        raise DetrofitError(f"{weights} holds other weights than {path} was written with; keep both of one export")
+    return found

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from detrofit.errors import DetrofitError
 from detrofit.model.fuse import fuse, halve
 from detrofit.model.postprocess import postprocess
 from detrofit.weights.model_file import load_model, read_info
@@ -18,10 +19,13 @@ class TorchBackend:
     scores [B,K] and contiguous labels [B,K], best first.
 
     Half precision is bf16 on a processor and float16 on CUDA. `threads` are set for the whole process, as torch has it.
+    Without `fused` the network is the one that was trained, not its faster deploy form. Raises DetrofitError for a file
+    that is none of ours, and a device that is not there.
     """
 
     class_names: Sequence[str]
     category_ids: Sequence[int]
+    batch: int | None = None
 
     def __init__(
         self,
@@ -31,13 +35,15 @@ class TorchBackend:
         *,
         half: bool | None = None,
         threads: int | None = None,
+        fused: bool = True,
     ) -> None:
         info = read_info(path)
         self.class_names, self.category_ids = info.class_names, info.category_ids
         self.input_size, self.threshold = info.input_size, info.threshold
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = _open_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.half = bool(half)
-        self.model = fuse(load_model(path, plugins=plugins)).to(self.device).to(memory_format=torch.channels_last)
+        model = load_model(path, plugins=plugins)
+        self.model = (fuse(model) if fused else model).to(self.device).to(memory_format=torch.channels_last)
         self.half_type = torch.float16 if self.device.type == "cuda" else torch.bfloat16
         if self.half:
             halve(self.model, self.half_type)
@@ -52,3 +58,10 @@ class TorchBackend:
         found = postprocess(output.prediction, torch.ones(len(images), 2), self.max_detections)
         arrays = (tensor.float().cpu().numpy() for tensor in (found.boxes, found.scores, found.labels))
         return tuple(arrays)  # type: ignore[return-value]
+
+
+def _open_device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError):  # unknown, not built into this torch, or not plugged in
+        raise DetrofitError(f"torch has no device '{name}' here; give cpu, cuda, cuda:1 or mps") from None
