@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from detrofit.errors import DetrofitError
-from detrofit.runtime.sources import find_pictures, is_single
+from detrofit.runtime.sources import Video, find_pictures, find_sources, is_single
 
 ARRAY = np.zeros((4, 6, 3), np.uint8)
 
@@ -81,3 +81,21 @@ def test_sources_without_pictures_say_so(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(DetrofitError, match=message) as caught:
             find_pictures(source)  # type: ignore[arg-type]
         assert "\n" not in str(caught.value)
+
+
+def test_a_signed_address_may_be_longer_than_any_file_name() -> None:
+    address = f"https://bucket.example/film.mp4?signature={'a' * 900}"
+    [found] = find_sources(address)
+    assert isinstance(found, Video) and found.target == address and not is_single(address)
+
+
+def test_a_tensor_is_told_to_be_an_array() -> None:
+    class Tensor:
+        def __array__(self) -> np.ndarray:
+            return ARRAY
+
+        def __iter__(self) -> object:
+            return iter([self])
+
+    with pytest.raises(DetrofitError, match="a Tensor is no picture; give a path, bytes, a Pillow image, an array"):
+        find_sources(Tensor())  # type: ignore[arg-type]

@@ -103,7 +103,7 @@ def find_pictures(source: Source) -> list[Picture]:
 def is_single(source: Source) -> bool:
     """Whether `source` is one picture by its kind, so that one result answers it: no folder, no glob, no list."""
     if isinstance(source, (str, os.PathLike)):
-        return Path(source).is_file()
+        return os.path.isfile(source)  # pathlib raises for long addresses, as for all that no file can be called
     return isinstance(source, (bytes, Image.Image, np.ndarray))
 
 
@@ -119,7 +119,7 @@ def _expand(source: Source) -> list[PictureSource | Video]:
         return [source]
     if isinstance(source, int) and not isinstance(source, bool):
         return [_camera(source)]
-    if isinstance(source, Iterable):
+    if isinstance(source, Iterable) and not hasattr(source, "__array__"):  # as tensors have
         return [content for each in source for content in _expand(each)]
     raise DetrofitError(
         f"a {type(source).__name__} is no picture; give a path, bytes, a Pillow image, an array, the number of a "
@@ -128,12 +128,11 @@ def _expand(source: Source) -> list[PictureSource | Video]:
 
 
 def _expand_text(text: str) -> list[Path] | list[Video]:
-    path = Path(text)
     # A file may have the letters of a glob in its name, or be called 0; what exists is taken as it stands.
-    if path.is_dir():
-        return _inside(path)
-    if path.exists():
-        return [path]
+    if os.path.isdir(text):
+        return _inside(Path(text))
+    if os.path.exists(text):
+        return [Path(text)]
     if text == STANDARD_INPUT:
         return [Video("standard input", text, "input")]
     if "://" in text:
