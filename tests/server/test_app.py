@@ -20,6 +20,7 @@ from detrofit.errors import DetrofitError
 from detrofit.runtime.detector import Detector
 from detrofit.server.app import create_app
 from detrofit.server.limits import Limits
+from detrofit.server.service import Service
 from detrofit.tiling import Tiling
 from tests.fuzzing import CHANGES, MANY, check, damaged
 from tests.server.conftest import encoded, pixels_of
@@ -173,6 +174,41 @@ def test_a_body_that_does_not_come_is_given_up(detector: Detector) -> None:
         app.state.service.close()
 
     asyncio.run(stalled())
+
+
+def test_a_large_body_that_trickles_in_is_given_up(detector: Detector) -> None:
+    async def trickling() -> None:
+        app = create_app(detector, Limits(body_bytes=1000, body_seconds=0.1))
+        headers = [(b"content-length", b"1000000")]
+        scope = {"type": "http", "method": "POST", "path": "/detect", "headers": headers, "query_string": b""}
+        sent: list[dict[str, object]] = []
+
+        async def receive() -> object:
+            await asyncio.sleep(0.01)
+            return {"type": "http.request", "body": b"x", "more_body": True}
+
+        async def send(message: dict[str, object]) -> None:
+            sent.append(message)
+
+        answered = app({**scope, "http_version": "1.1", "server": ("here", 80)}, receive, send)  # type: ignore[arg-type]
+        await asyncio.wait_for(answered, 5)
+        assert sent[0]["status"] == 413 and app.state.service.in_work == 0
+        app.state.service.close()
+
+    asyncio.run(trickling())
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, [3]), (1, [1, 1, 1]), (2, [2, 1])])
+def test_no_more_run_at_once_than_the_file_takes(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch, own: int | None, expected: list[int]
+) -> None:
+    monkeypatch.setattr(detector.backend, "batch", own)
+    service = Service(detector, Limits(gather_seconds=0.2))
+    picture = np.zeros((*detector.backend.input_size, 3), np.uint8)
+    answers = [service._batcher.submit(picture) for _ in range(3)]
+    assert [len(answer.result(20)) for answer in answers] == [3, 3, 3]
+    assert detector.backend.batch_sizes == expected  # type: ignore[attr-defined]
+    service.close()
 
 
 def test_the_token_guards_pictures_and_metrics(detector: Detector) -> None:

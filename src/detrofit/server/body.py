@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from fastapi import HTTPException, Request
 from starlette.datastructures import UploadFile
@@ -21,7 +22,7 @@ async def read_picture(request: Request, limits: Limits) -> bytes:
     """
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated) > limits.body_bytes:
-        await _refuse_large(request.receive, limits, expects="expect" in request.headers)
+        await _refuse_large(request.receive, limits, sends="expect" not in request.headers)
     bounded = Request(request.scope, _bounded(request.receive, limits))
     try:
         content = await asyncio.wait_for(_content(bounded), limits.body_seconds)
@@ -50,19 +51,22 @@ def _bounded(receive: Any, limits: Limits) -> Any:
         message = await receive()
         received += len(message.get("body", b""))
         if received > limits.body_bytes:
-            await _refuse_large(receive, limits, expects=False)
+            await _refuse_large(receive, limits, sends=True)
         return message
 
     return bounded_receive
 
 
-async def _refuse_large(receive: Any, limits: Limits, expects: bool) -> None:
-    """Raise 413. A client that does not ask first would miss the answer while it still sends, so some more is read."""
-    more = 0 if expects else _DRAINED * limits.body_bytes
-    try:
-        while more > 0:
-            message = await asyncio.wait_for(receive(), 1.0)
-            more = more - len(message.get("body", b"")) if message.get("more_body") else 0
-    except (TimeoutError, asyncio.TimeoutError):
-        pass
+async def _refuse_large(receive: Any, limits: Limits, sends: bool) -> NoReturn:
+    """Raise 413. A client that sends without asking first would miss the answer, so some more is read of it."""
+    if sends:
+        with suppress(TimeoutError, asyncio.TimeoutError):
+            await asyncio.wait_for(_drain(receive, _DRAINED * limits.body_bytes), limits.body_seconds)
     raise HTTPException(413, f"the request has more than {limits.body_bytes:,} bytes; send a smaller picture")
+
+
+async def _drain(receive: Any, most: int) -> None:
+    """Read on until the end, `most` bytes, or a second without any."""
+    while most > 0:
+        message = await asyncio.wait_for(receive(), 1.0)
+        most = most - len(message.get("body", b"")) if message.get("more_body") else 0

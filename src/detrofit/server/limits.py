@@ -15,7 +15,7 @@ class Limits:
         body_bytes: of one request.
         pixels: of one picture, known from its header before it is decoded.
         requests: that are worked on or wait at once; one more is turned away with 503.
-        batch: pictures that run at once.
+        batch: pictures that run at once, where the model file takes so many.
         gather_seconds: how long the first picture of a batch waits for others.
         body_seconds: that a client may take to send its request.
         decoders: threads that decode and draw pictures; so many of them are in memory at once.

@@ -41,7 +41,8 @@ class Service:
         self.in_work = 0
         self.metrics = Metrics(lambda: len(self._batcher), lambda: self.in_work)
         everything = partial(detector.detect, threshold=0.0)  # each request has a threshold of its own
-        self._batcher = Batcher(everything, limits.batch, limits.gather_seconds, self.metrics.batch_size.observe)
+        batch = min(limits.batch, detector.backend.batch or limits.batch)  # what runs one after another need not wait
+        self._batcher = Batcher(everything, batch, limits.gather_seconds, self.metrics.batch_size.observe)
         self._decoders = ThreadPoolExecutor(limits.decoders, "detrofit-decoder")
 
     @contextmanager
