@@ -18,6 +18,7 @@ from detrofit.deployment.export import export_file
 from detrofit.deployment.onnx import ExportOptions
 from detrofit.deployment.parity import CheckPictures, ParityLimits
 from detrofit.errors import DetrofitError
+from detrofit.parts.layers import ConvNorm
 from detrofit.runtime.detector import Detector
 from tests.deployment.models import draw_pictures, write_model
 
@@ -60,6 +61,32 @@ def test_a_file_past_the_limits_is_rejected(model_file: Path, tmp_path: Path) ->
     assert {each.name for each in tmp_path.iterdir()} == {"bad.onnx.rejected", "bad.onnx.rejected.parity.json"}
 
 
+def test_a_deploy_form_that_is_wrong_is_noticed(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fuse = ConvNorm.fuse
+
+    def wrongly(self: ConvNorm) -> None:
+        fuse(self)
+        self.conv.weight.data.mul_(1.2)
+
+    monkeypatch.setattr(ConvNorm, "fuse", wrongly)
+    with pytest.raises(DetrofitError, match="disagrees with its model"):
+        export_file(model_file, out=tmp_path / "bad.onnx")
+
+
+def test_weights_of_another_export_are_refused(model_file: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    export_file(model_file, "openvino", out=tmp_path / "a.xml")
+    record = json.loads((tmp_path / "a.xml.parity.json").read_text())
+    assert record["files"]["a.bin"] == describe(tmp_path / "a.xml")["weights"]
+    weights = bytearray((tmp_path / "a.bin").read_bytes())
+    weights[len(weights) // 2] ^= 1
+    (tmp_path / "a.bin").write_bytes(weights)
+    with pytest.raises(DetrofitError, match=r"a\.bin holds other weights than .*a\.xml was written with"):
+        Detector(tmp_path / "a.xml")
+
+
 def test_labelled_data_give_the_ap_of_both(labelled: tuple[Path, Path]) -> None:
     data, file = labelled
     record = export_file(file, data=data).parity
@@ -100,6 +127,25 @@ def test_int8_needs_data_and_is_not_half(model_file: Path, capsys: pytest.Captur
     assert "give --data" in capsys.readouterr().err
     assert main(["export", str(model_file), "--int8", "--half"]) == 2
     assert "give --int8 or --half" in capsys.readouterr().err
+
+
+def test_int8_needs_something_to_calibrate_and_to_score_on(
+    labelled: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, file = labelled
+    for each in (data.parent / "images" / "train").iterdir():
+        each.unlink()
+    assert main(["export", str(file), "--int8", "--data", str(data)]) == 2
+    assert "no pictures" in capsys.readouterr().err
+    for each in (data.parent / "labels" / "val").iterdir():
+        each.write_text("")
+    assert main(["export", str(file), "--int8", "--data", str(data)]) == 2
+    assert "the split 'val' has no objects" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there_leaves_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(tmp_path / "runs" / "typo.safetensors")]) == 2
+    assert "typo" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_half_onnx_computes_in_float16_outside_the_decoder(model_file: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ class StubBackend:
     input_size = (100, 100)
     threshold = 0.5
     max_detections = 10
+    batch = 2
 
     def __init__(self, moved: float = 0, lowered: float = 0, label: int = 1) -> None:
         self.moved, self.lowered, self.label = moved, lowered, label
@@ -58,3 +59,36 @@ def test_pairs_do_not_depend_on_the_order(order: list[int], seed: int) -> None:
     pairs = pair_detections(found, shuffled)
     box, score = differences(found, shuffled, pairs)
     assert len(pairs[0]) == 6 and box.max() == 0 and score.max() == 0
+
+
+class _NotFinite(StubBackend):
+    """As a file whose numbers run over: the second picture of a batch has scores that are none."""
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        boxes, scores, labels = (np.repeat(each, len(images), axis=0) for each in super().__call__(images))
+        scores[1:, :2] = np.nan
+        boxes[1:, 2] = np.inf
+        return boxes, scores, labels
+
+
+class _LeaksIntoOthers(StubBackend):
+    """Right for one picture; in a batch the second is answered with the first one's boxes, moved."""
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        boxes, scores, labels = (np.repeat(each, len(images), axis=0) for each in super().__call__(images))
+        boxes[1:] += 0.1
+        return boxes, scores, labels
+
+
+def test_numbers_that_are_none_fail_and_are_counted() -> None:
+    record = compare(StubBackend(), _NotFinite(), CheckPictures("drawn", draw_pictures(2)), ParityLimits(ap_drop=1))
+    assert record.not_finite == 3 and "3 of its detections" in str(record.failure())
+    alone = compare(StubBackend(), _NotFinite(), CheckPictures("drawn", draw_pictures(1)), ParityLimits())
+    assert alone.not_finite == 0 and alone.failure() is None
+
+
+@pytest.mark.parametrize("batch", [None, 2, 3])
+def test_a_file_that_mixes_up_a_batch_fails(batch: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_LeaksIntoOthers, "batch", batch)
+    record = compare(StubBackend(), _LeaksIntoOthers(), CheckPictures("drawn", draw_pictures(3)), ParityLimits())
+    assert record.pictures == 3 and record.matched_share < 0.7 and "match" in str(record.failure())

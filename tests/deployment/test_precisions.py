@@ -15,7 +15,7 @@ def _about(median: float) -> Spread:
     return Spread(median, 0.97 * median, 1.03 * median, 1.1 * median)
 
 
-@pytest.mark.parametrize(("half_of_int8", "told"), [(0.95, True), (1.05, True), (1.5, False)])
+@pytest.mark.parametrize(("half_of_int8", "told"), [(0.95, True), (1.05, True), (1.07, False), (1.5, False)])
 def test_it_says_where_half_precision_is_as_fast_as_int8(half_of_int8: float, told: bool) -> None:
     ratios = {"bf16": _about(0.6), "int8": _about(0.6 / half_of_int8)}
     lines = Precisions({}, ratios, _about(half_of_int8), "bf16").in_words()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from detrofit.runtime.preprocess import to_batch
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes xyxy [K,4] in pixels of the input, scores [K], labels [K]
 
 DRAWN_PICTURES, DRAWN_SIZE = 16, (320, 320)
+BATCH = 2  # of a file that takes any number: one picture would not show whether others change its answer
 ALWAYS_COMPARED = 10  # best detections of a picture, however low their scores
 _OTHER_CLASS = 1e6  # as a cost: never chosen while there is another choice
 
@@ -54,6 +55,7 @@ class ParityRecord:
         matched_share: share of them that have a partner among all detections of the other within the limits.
         largest_box_difference, largest_score_difference: of the compared pairs of one class whose boxes overlap by
             half or more; corners in pixels of the input. 0 without such pairs.
+        not_finite: detections of the file with a box or a score that is no number; they match nothing.
         ap_torch, ap_file: COCO's AP of both, 0..1; None without labels.
     """
 
@@ -63,6 +65,7 @@ class ParityRecord:
     matched_share: float
     largest_box_difference: float
     largest_score_difference: float
+    not_finite: int
     ap_torch: float | None
     ap_file: float | None
     limits: ParityLimits
@@ -70,6 +73,8 @@ class ParityRecord:
     def failure(self) -> str | None:
         """What is past the limits, in words; None if nothing is."""
         limits = self.limits
+        if self.not_finite:
+            return f"{self.not_finite} of its detections have a box or a score that is no number"
         if limits.matched_share is not None and self.matched_share < limits.matched_share:
             return (
                 f"{self.matched_share:.1%} of the detections match (limit {limits.matched_share:.1%}); the largest "
@@ -108,13 +113,13 @@ def split_pictures(index: DetectionIndex) -> CheckPictures:
 
 
 def compare(reference: Backend, other: Backend, checked: CheckPictures, limits: ParityLimits) -> ParityRecord:
-    """Run both on all pictures, at the input size of `other`."""
+    """Run both on all pictures, at the input size of `other`: the reference on one after another, `other` on as many at
+    once as it takes."""
     tally = _Tally(limits, other.threshold)
     scored = Predictions(), Predictions()
-    shown = track(checked.pictures, "comparing", len(checked.pictures), console=Console(stderr=True))
-    for number, (size, *both) in enumerate(_run(reference, other, shown)):
-        tally.add(*both)
-        for predictions, (boxes, scores, labels) in zip(scored, both, strict=True):
+    for number, (size, *found) in enumerate(_run(reference, other, checked.pictures)):
+        tally.add(*found)
+        for predictions, (boxes, scores, labels) in zip(scored, map(_finite, found), strict=True):
             scale = np.array(size[::-1] * 2, np.float32) / np.array(other.input_size[::-1] * 2, np.float32)
             best = np.argsort(-scores, kind="stable")[: other.max_detections]
             predictions.add(number, boxes[best] * scale, scores[best], labels[best])
@@ -126,6 +131,7 @@ def compare(reference: Backend, other: Backend, checked: CheckPictures, limits: 
         matched_share=tally.matched / max(tally.compared, 1),
         largest_box_difference=tally.box,
         largest_score_difference=tally.score,
+        not_finite=tally.not_finite,
         ap_torch=ap_torch,
         ap_file=ap_file,
         limits=limits,
@@ -133,17 +139,24 @@ def compare(reference: Backend, other: Backend, checked: CheckPictures, limits: 
 
 
 def _run(
-    reference: Backend, other: Backend, pictures: Iterable[PictureSource]
+    reference: Backend, other: Backend, pictures: Sequence[PictureSource]
 ) -> Iterator[tuple[tuple[int, int], Found, Found]]:
     """The size of each picture, and what both find in it."""
-    height, width = other.input_size
+    size = other.batch or BATCH
+    for start in track(range(0, len(pictures), size), "comparing", console=Console(stderr=True)):
+        decoded = [decode_picture(picture) for picture in pictures[start : start + size]]
+        images = to_batch(decoded, other.input_size)
+        together = _found(other, images)
+        for place, pixels in enumerate(decoded):
+            [alone] = _found(reference, images[place : place + 1])
+            yield (pixels.shape[0], pixels.shape[1]), alone, together[place]
+
+
+def _found(backend: Backend, images: np.ndarray) -> list[Found]:
+    """What is in each picture, in pixels of the input."""
+    height, width = images.shape[2:]
     sides = np.array([width, height, width, height], np.float32)
-    for picture in pictures:
-        pixels = decode_picture(picture)
-        batch = to_batch([pixels], other.input_size)
-        answers = [backend(batch) for backend in (reference, other)]
-        first, second = ((boxes[0] * sides, scores[0], labels[0]) for boxes, scores, labels in answers)
-        yield (pixels.shape[0], pixels.shape[1]), first, second
+    return [(boxes * sides, scores, labels) for boxes, scores, labels in zip(*backend(images), strict=True)]
 
 
 def _average_precision(index: DetectionIndex | None, predictions: Predictions) -> float | None:
@@ -155,10 +168,12 @@ class _Tally:
 
     def __init__(self, limits: ParityLimits, threshold: float) -> None:
         self.limits, self.threshold = limits, threshold
-        self.compared = self.matched = 0
+        self.compared = self.matched = self.not_finite = 0
         self.box = self.score = 0.0
 
-    def add(self, first: Found, second: Found) -> None:
+    def add(self, reference: Found, other: Found) -> None:
+        first, second = _finite(reference), _finite(other)
+        self.not_finite += len(other[1]) - len(second[1])
         pairs = pair_detections(first, second)
         box, score = differences(first, second, pairs)
         agrees = (box <= self.limits.box) & (score <= self.limits.score)
@@ -175,6 +190,13 @@ class _Tally:
         """Which detections of a picture are compared."""
         place = np.argsort(np.argsort(-scores, kind="stable"), kind="stable")
         return (scores >= self.threshold) | (place < ALWAYS_COMPARED)
+
+
+def _finite(found: Found) -> Found:
+    """Those detections whose numbers are numbers."""
+    boxes, scores, labels = found
+    kept = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
+    return boxes[kept], scores[kept], labels[kept]
 
 
 def pair_detections(first: Found, second: Found) -> tuple[np.ndarray, np.ndarray]:

@@ -43,7 +43,7 @@ class Precisions:
             f"{name} takes {each.median:.2f} of the time of float32 here ({each.low:.2f} to {each.high:.2f})"
             for name, each in self.of_float32.items()
         ]
-        if self.half_of_int8 is not None and self.half_of_int8.low <= AS_FAST:
+        if self.half_of_int8 is not None and self.half_of_int8.median <= AS_FAST:
             lines.append(
                 f"{self.half_name} is as fast as INT8 on this machine ({self.half_of_int8.median:.2f} of its time) and "
                 "needs no calibration: export with --half instead"
