@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from detrofit.data.demo import draw_demo_dataset
 from detrofit.deployment import export as export_module
 from detrofit.deployment import parity as parity_module
 from detrofit.deployment import precisions
+from detrofit.deployment.decoder_scope import MAP_PROJECTION
 from detrofit.deployment.describe import describe
 from detrofit.deployment.export import export_file
 from detrofit.deployment.onnx import ExportOptions
@@ -107,6 +109,11 @@ def test_int8_keeps_the_decoder_in_float_and_is_scored(name: str, labelled: tupl
         nodes = onnx.load(exported.file).graph.node
         quantised = {node.input[0] for node in nodes if node.op_type == "DequantizeLinear"}
         assert quantised and not [each for each in quantised if each.startswith("/model/decoder/layer")]
+    else:
+        content = exported.file.read_text()
+        quantised = set(re.findall(r'name="(/model/decoder/[^"]*)/fq_weights_1"', content))
+        assert len(quantised) == 3 + 2, "a projection for each map, and for the values of each layer"
+        assert all(MAP_PROJECTION.match(each) for each in quantised) and "nncf_smooth_quant/scale" not in content
     assert Detector(exported.file)(draw_pictures(1)[0]).class_names[0] == "disc"
 
 
