@@ -76,6 +76,21 @@ def test_a_cache_gives_the_same_lessons_and_computes_none_twice(teacher, tmp_pat
     assert same(next(kept.from_number(2)).pairs["encoder.fusion"], streamed[2].pairs["encoder.fusion"])
 
 
+def test_a_cache_keeps_the_memory_format_so_that_what_learns_rounds_alike(tmp_path):
+    model = tiny_model().to(memory_format=torch.channels_last)
+    (name,) = names = ["encoder.fusion"]
+
+    def batches(start):
+        while True:
+            yield images(start).contiguous(memory_format=torch.channels_last), []
+            start += 1
+
+    kept = Lessons(Capture(model, names), batches, cache=FeatureCache(tmp_path))
+    streamed, read = (next(kept.from_number(0)).pairs[name] for _ in range(2))
+    formats = [[level.stride() for level in pair.output] for pair in (streamed, read)]
+    assert formats[0] == formats[1] and not streamed.output[0].is_contiguous()
+
+
 def test_what_is_over_the_limit_is_streamed(teacher, tmp_path):
     source = lessons(teacher)
     assert cache_for(source, 100, tmp_path / "cache", limit=1000) is None

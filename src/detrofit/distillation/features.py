@@ -161,7 +161,11 @@ class Lessons:
 
 @dataclass
 class FeatureCache:
-    """Lessons in a folder, a file each, in half precision."""
+    """Lessons in a folder, a file each, in half precision, with the memory format that each map had.
+
+    Another format would round otherwise in what learns from it, so that a training that goes on from the cache would
+    not end as one that never stopped.
+    """
 
     folder: Path
 
@@ -174,7 +178,9 @@ class FeatureCache:
             with safetensors.safe_open(file, framework="pt", device=str(device)) as opened:
                 layout = json.loads((opened.metadata() or {})[_KEY])
                 tensors = [opened.get_tensor(str(key)) for key in range(len(opened.keys()))]
-        except (OSError, KeyError, ValueError, safetensors.SafetensorError):
+                for number in layout["channels_last"]:
+                    tensors[number] = tensors[number].contiguous(memory_format=torch.channels_last)
+        except (OSError, KeyError, IndexError, ValueError, safetensors.SafetensorError):
             file.unlink(missing_ok=True)  # it is made again
             return None
         return _from_layout(layout, tensors)
@@ -242,7 +248,12 @@ def _to_layout(lesson: Lesson) -> tuple[dict[str, Any], list[Tensor]]:
 
     pairs = {name: number(pair) for name, pair in lesson.pairs.items()}
     weights = None if lesson.weights is None else number(lesson.weights)
-    return {"pairs": pairs, "weights": weights}, tensors
+    channels_last = [place for place, tensor in enumerate(tensors) if _is_channels_last(tensor)]
+    return {"pairs": pairs, "weights": weights, "channels_last": channels_last}, tensors
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    return tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
 
 
 def _from_layout(layout: Mapping[str, Any], tensors: Sequence[Tensor]) -> Lesson:
