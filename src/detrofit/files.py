@@ -34,6 +34,19 @@ def atomic_write(target: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+@contextmanager
+def alone(folder: Path, what: str) -> Iterator[None]:
+    """DetrofitError while another command works on `what` in this folder; one that was killed holds nothing."""
+    from filelock import FileLock, Timeout  # no part of the base install, which writes no such folders
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise DetrofitError(f"the {what} in {folder} is being run by another command; let that one end first") from None
+
+
 def write_file(target: str | Path, content: str | bytes) -> Path:
     """Write a whole file, or nothing; text is UTF-8. Returns the path."""
     target = Path(target)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from detrofit.comparison.analysis import RESULTS, Results, study_results, write_results
 from detrofit.comparison.executors import Executor, LocalProcesses
@@ -32,6 +29,7 @@ from detrofit.comparison.splits import StudyData, prepare_data
 from detrofit.comparison.statistics import Reach, reachable
 from detrofit.comparison.study import BASE, Study
 from detrofit.errors import DetrofitError
+from detrofit.files import alone
 from detrofit.training.run_folder import BEST
 
 
@@ -92,19 +90,8 @@ def run_study(
 
     Raises DetrofitError if no run of the base succeeded (all that was done stays), or another command runs this study.
     """
-    with _alone(planned.folder):
+    with alone(planned.folder, "study"):
         return _run_study(planned, executor or LocalProcesses(), show, say, bench)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """DetrofitError while another command runs the study in this folder; one that was killed holds nothing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise DetrofitError(f"the study in {folder} is being run by another command; let that one end first") from None
 
 
 def _run_study(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -41,10 +42,13 @@ class Executor(Protocol):
 
 
 class LocalProcesses:
-    """Jobs as processes of this machine, `at_once` at a time, its cores divided among them."""
+    """Jobs as processes of this machine, `at_once` at a time, its cores divided among them.
 
-    def __init__(self, at_once: int = 1) -> None:
-        self.at_once = at_once
+    `worker` is what Python is started with, before a job's file; by default a study's.
+    """
+
+    def __init__(self, at_once: int = 1, worker: Sequence[str] | None = None) -> None:
+        self.at_once, self.worker = at_once, worker or WORKER
         self.threads = max(1, usable_cores() // at_once)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -52,7 +56,7 @@ class LocalProcesses:
         return self.at_once
 
     def start(self, name: str, file: Path, log: Path) -> None:
-        self._running[name] = start_bound([*WORKER, str(file)], log, thread_settings(self.threads))
+        self._running[name] = start_bound([*self.worker, str(file)], log, thread_settings(self.threads))
 
     def ended(self) -> list[Ended]:
         codes = {name: process.poll() for name, process in self._running.items()}

@@ -104,7 +104,7 @@ def _time_in_turns(
 
     height, width = base.imgsz
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    benchmark = measure(list(files.values()), picture, rounds, device=_device(base, runtime))
+    benchmark = measure(list(files.values()), picture, rounds, device=timing_device(base.device, runtime))
     entries = [_entry(name, runtime, asdict(each)) for name, each in zip(files, benchmark.files, strict=True)]
     return entries, {**benchmark.machine, "torch_threads": torch.get_num_threads()}
 
@@ -179,8 +179,6 @@ def _exported(model: Path, variant: Variant, runtime: str, trained: bool) -> Pat
     return export_file(model, format_, plugins=variant.experiment.plugins, limits=limits).file
 
 
-def _device(experiment: Experiment, runtime: str) -> str | None:
-    """What the runs trained on, as far as the runtime has it; None for the runtime's best."""
-    if experiment.device == "auto" or (runtime != "torch" and experiment.device != "cpu"):
-        return None
-    return experiment.device
+def timing_device(device: str, runtime: str) -> str | None:
+    """Where a runtime is timed: on the device that was asked for, as far as it has that; None for its best."""
+    return None if device == "auto" or (runtime != "torch" and device != "cpu") else device

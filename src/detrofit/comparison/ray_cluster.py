@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,14 @@ class RayCluster:
     Args:
         gpus: of each job; by default one where the cluster has any.
         address: as `ray.init` takes it: `auto`, `HOST:PORT`, or `ray://HOST:PORT` from a machine outside the cluster.
+        worker: what Python is started with, before a job's file; by default a study's.
 
     Raises DetrofitError where no cluster answers, none of its nodes could hold a job, or nobody can have such GPUs.
     """
 
-    def __init__(self, address: str, cpus: int = 1, gpus: float | None = None) -> None:
+    def __init__(
+        self, address: str, cpus: int = 1, gpus: float | None = None, worker: Sequence[str] | None = None
+    ) -> None:
         import ray
 
         _check_gpus(gpus)
@@ -42,7 +46,7 @@ class RayCluster:
             line = f"no Ray cluster answers at '{address}' ({reason}); `ray start --head` starts one"
             raise DetrofitError(line) from None
         has_gpus = any(node["Resources"].get("GPU", 0) >= 1 for node in ray.nodes() if node["Alive"])
-        self.threads, self.cpus = cpus, cpus
+        self.threads, self.cpus, self.worker = cpus, cpus, worker or WORKER
         self.gpus = float(has_gpus) if gpus is None else gpus
         self._task = ray.remote(max_retries=0, num_cpus=cpus, num_gpus=self.gpus)(_run_worker)
         self._running: dict[Any, str] = {}
@@ -63,7 +67,7 @@ class RayCluster:
 
     def start(self, name: str, file: Path, log: Path) -> None:
         task = self._task.options(name=name)
-        self._running[task.remote([*WORKER, str(file)], str(log), thread_settings(self.cpus))] = name
+        self._running[task.remote([*self.worker, str(file)], str(log), thread_settings(self.cpus))] = name
 
     def ended(self) -> list[Ended]:
         import ray

@@ -150,7 +150,7 @@ def _finish(ended: Ended, progress: Progress) -> bool:
             return False
     _await_file(file, ended.code == 0)
     if not file.exists():
-        error = _why(ended.code, progress.folder / "logs" / f"{job.name}.log")
+        error = why_it_ended(ended.code, progress.folder / "logs" / f"{job.name}.log")
         failed = {"status": "failed", "error": error, "seconds": time.monotonic() - running.started}
         write_record(progress.folder, job.name, record_head(job) | failed)
     progress.over[job.identity] = read_json(file)
@@ -163,7 +163,7 @@ def _await_file(file: Path, written: bool) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _why(code: int | None, log: Path) -> str:
+def why_it_ended(code: int | None, log: Path) -> str:
     """What ended a process that left no record."""
     where = f"{log.parent.name}/{log.name}"
     if code is None:
