@@ -13,7 +13,7 @@ from detrofit.cli.app import main
 from detrofit.data.demo import draw_demo_dataset
 from detrofit.data.demo_scenes import SHAPES
 from detrofit.explanation.explain import ExplainSettings, explain
-from detrofit.explanation.explained import ExplainedModel
+from detrofit.explanation.explained import ExplainedModel, open_models
 from detrofit.weights.model_file import save_model
 from tests.deployment.models import draw_model, model_info
 
@@ -95,3 +95,17 @@ def test_an_exported_file_shows_detections_and_saliency_alone(data, tmp_path):
     result = explain([ExplainedModel("exported", Exported(), None)], pictures, tmp_path, settings)
     assert sorted(file.name for file in result.files) == ["panels.png", "saliency-one-exported.png"]
     assert not result.receptive_fields
+
+
+def test_a_model_without_the_stages_leaves_their_figures_to_the_others(file, tmp_path):
+    """timm's backbones have no addresses inside."""
+    other = tmp_path / "timm.safetensors"
+    model = draw_model("rtdetr-n", {"backbone": "timm:resnet10t"}, num_classes=len(SHAPES), num_queries=10)
+    save_model(other, model, model_info("n", (64, 64), tuple(SHAPES)))
+    pictures = {"one": np.full((64, 64, 3), 200, np.uint8)}
+    settings = ExplainSettings(masks=0, most=1, formats=("png",))
+    both = explain(open_models([file, other], "cpu"), pictures, tmp_path / "both", settings)
+    assert list(both.receptive_fields) == ["first"] and (tmp_path / "both" / "features.png").exists()
+    alone = explain(open_models([other], "cpu"), pictures, tmp_path / "alone", settings)
+    assert not alone.receptive_fields and not (tmp_path / "alone" / "features.png").exists()
+    assert (tmp_path / "alone" / "points-one-timm.png").exists()

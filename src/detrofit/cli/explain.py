@@ -31,14 +31,14 @@ def explain(
     from rich.progress import Progress
 
     from detrofit.cli.console import table_console
-    from detrofit.explanation.explain import SLOTS, ExplainSettings, explain
+    from detrofit.explanation.explain import ExplainSettings, explain
     from detrofit.explanation.explained import open_models
     from detrofit.explanation.truth import named_pictures, truth_of
 
     models = open_models([file, *against], device, plugin)
     shown = named_pictures(pictures)
     truth = truth_of(shown, data) if data else {}
-    settings = ExplainSettings(most, threshold, masks, stride, tuple(slot) or SLOTS, width)
+    settings = ExplainSettings(most, threshold, masks, stride, tuple(slot), width)
     with Progress() as progress:
         task = progress.add_task("explaining", total=max(1, masks * len(models) * len(shown)))
         result = explain(

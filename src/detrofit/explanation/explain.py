@@ -18,7 +18,7 @@ from detrofit.explanation.panels import FORMATS, PAGE_WIDTH, Panel, PanelBox, Pa
 from detrofit.explanation.queries import QueryDetections, gradient_saliency, level_of, sampling_points
 from detrofit.files import write_file
 
-SLOTS = ("backbone.stage1", "backbone.stage2", "backbone.stage3", "backbone.stage4")
+_STAGES = ("backbone.stage1", "backbone.stage2", "backbone.stage3", "backbone.stage4")
 Truth = tuple[np.ndarray, Sequence[str]]  # boxes xyxy in pixels of the picture, and their classes
 
 
@@ -31,7 +31,8 @@ class ExplainSettings:
         threshold: their lowest score; None for the file's own.
         masks: of D-RISE, for each picture and model; 0 leaves it out.
         stride: of the level whose gradients are shown; None for the finest.
-        slots: addresses whose maps and receptive fields are shown; those that a model lacks are left out for it.
+        slots: addresses whose maps and receptive fields are shown; those that a model lacks are left out for it. By
+            default the stages.
         width: of the figures in inches.
         formats: of the figures.
     """
@@ -40,7 +41,7 @@ class ExplainSettings:
     threshold: float | None = None
     masks: int = 500
     stride: int | None = None
-    slots: Sequence[str] = SLOTS
+    slots: Sequence[str] = ()
     width: float = PAGE_WIDTH
     formats: Sequence[str] = FORMATS
 
@@ -181,11 +182,15 @@ class _Drawing:
         for each in models:
             assert each.model is not None
             images = [each.tensor(picture) for picture in pictures.values()]
-            chosen = [address for address in self.settings.slots if _has(each, address)]
+            chosen = [address for address in self.settings.slots or _STAGES if _has(each, address)]
+            if not chosen:
+                continue
             fields[each.name] = {address: receptive_field(each.model, address, images) for address in chosen}
             maps.append([Panel(first, address, heat=feature_map(each.model, address, images[0])) for address in chosen])
             seen.append([_field_panel(address, field) for address, field in fields[each.name].items()])
-        names = [each.name for each in models]
+        if not fields:
+            return {}
+        names = list(fields)
         self._save(maps, "features", names)
         self._save(seen, "receptive-fields", names)
         numbers = {

@@ -64,8 +64,9 @@ def plot_trade(trade: Trade, path: Path) -> None:
             label = f"{layers} decoder layer{'s' if layers > 1 else ''}"
             _scatter(axes, chosen, PALETTE[number % len(PALETTE)], label)
         _draw_front(axes, trade.front)
-        if timed and timed[0] is trade.points[0]:
-            axes.plot(timed[0].milliseconds, timed[0].ap, "*", color="black", markersize=15, label="as trained")
+        for each in timed:
+            if each.point == trade.trained:
+                axes.plot(each.milliseconds, each.ap, "*", color="black", markersize=15, label="as trained")
         if trade.chosen:
             axes.axvline(trade.chosen.budget, color="grey", linestyle=":", label=f"{trade.chosen.budget:g} ms")
         axes.set(title=trade.file, xlabel=f"ms a picture ({trade.format})", ylabel=f"AP on {trade.split}")
@@ -104,7 +105,7 @@ def print_trade(trade: Trade, console: Console) -> None:
         point, latency = each.point, each.latency
         mark = "*" if each in front else ""
         mark += " chosen" if trade.chosen and each is trade.chosen.point else ""
-        mark += " as trained" if each is trade.points[0] else ""
+        mark += " as trained" if point == trade.trained else ""
         table.add_row(
             mark,
             f"{point.size[0]} x {point.size[1]}",

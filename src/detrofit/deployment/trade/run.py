@@ -16,9 +16,10 @@ from detrofit.data.open import open_dataset
 from detrofit.deployment.export import SUFFIXES, export_file
 from detrofit.deployment.trade.accuracy import score_points
 from detrofit.deployment.trade.choice import TradePoint, best_within, pareto_front
-from detrofit.deployment.trade.points import Knobs, Point, grid
+from detrofit.deployment.trade.points import Knobs, Point, as_trained, grid
 from detrofit.deployment.trade.timing import PointLatency, TradeFormat, read_bench, time_points, write_point
 from detrofit.errors import DetrofitError
+from detrofit.pictures import PictureSource
 from detrofit.training.devices import Devices
 from detrofit.training.run_folder import BEST
 from detrofit.training.score import check_classes
@@ -45,6 +46,7 @@ class TradeSettings:
         split: decides; the test split is refused.
         batch, workers: pictures at a time, and processes that load them.
         plugins: files with parts of one's own.
+        picture: what is timed; by default the file of the split's first picture, so that decoding counts.
     """
 
     knobs: Knobs = ALL_KNOBS
@@ -57,6 +59,7 @@ class TradeSettings:
     batch: int = 8
     workers: int | None = None
     plugins: Iterable[Path] = ()
+    picture: PictureSource | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class Trade:
         format: of the timed files.
         machine: description of what timed them.
         points: all points; that of the model as trained is the first, unless a record from elsewhere lacks it.
+        trained: the point of the model as trained.
     """
 
     file: str
@@ -95,6 +99,7 @@ class Trade:
     format: str
     machine: dict[str, Any]
     points: list[TradePoint]
+    trained: Point
     chosen: Chosen | None = None
 
     @property
@@ -122,7 +127,7 @@ def trade(
         known, failures, machine = session.time(progress)
     points = [TradePoint(point, scores[point], known.get(point), failures.get(point)) for point in session.points]
     chosen = None if budget is None else session.write_best(points, budget)
-    return Trade(file.name, data.name, settings.split, settings.format, machine, points, chosen)
+    return Trade(file.name, data.name, settings.split, settings.format, machine, points, session.trained, chosen)
 
 
 class _Session:
@@ -137,6 +142,7 @@ class _Session:
         self.bench = read_bench(settings.bench) if settings.bench else None
         self.devices = Devices(settings.device)
         self.model = self.devices.place(load_model(file, plugins=self.plugins))
+        self.trained = as_trained(self.model, self.info)
         self.points = self._points()
 
     def _points(self) -> list[Point]:
@@ -173,8 +179,9 @@ class _Session:
             files, failures = self._write_points(folder, progress)
             task = progress.add_task("timing", total=len(files) - 1)
             device = None if self.settings.device == "auto" else self.settings.device
+            picture = self.index.path(0) if self.settings.picture is None else self.settings.picture
             known, machine = time_points(
-                files, self.index.path(0), self.settings.rounds, device, lambda done: progress.advance(task, done)
+                files, picture, self.settings.rounds, device, lambda done: progress.advance(task, done)
             )
         return known, failures, machine
 
