@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detrofit.grafting.choice import Choice, ChoiceProgram, Option, slope
+from detrofit.grafting.choice import Choice, ChoiceProgram, Option
 from detrofit.grafting.library import GraftSlot
 
 SLOTS = [
@@ -77,8 +77,3 @@ def test_what_diverged_is_never_chosen_and_the_original_stays_possible():
     program = ChoiceProgram(SLOTS, [Option("backbone.stage4", "bad", math.nan, {"latency": -5.0})])
     assert program.best({"latency": 0}) == [Choice((), 0.0, {})]
     assert program.best({"latency": -1}) == []
-
-
-def test_the_correction_is_a_factor():
-    assert slope([1, 2, 3], [2, 4, 6]) == pytest.approx(2)
-    assert slope([], []) == slope([0], [3]) == slope([1], [-3]) == 1.0

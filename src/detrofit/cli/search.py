@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from detrofit.cli.graft import Budgets, Candidates, RuntimeOption, Slots, graft_settings, print_graft
+from detrofit.cli.graft import (
+    Budgets,
+    Candidates,
+    Cpus,
+    Gpus,
+    Jobs,
+    Ray,
+    RuntimeOption,
+    Slots,
+    executor_for,
+    graft_settings,
+    print_graft,
+)
 from detrofit.cli.options import Data, Plugins, Settings, Swaps, parse_image_size, parse_swaps
 
 
@@ -27,8 +39,12 @@ def search(
     weights: Annotated[str | None, typer.Option(help="What the teacher starts from.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of local training.")] = 300,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that load pictures.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that load pictures.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random stream.")] = 0,
+    jobs: Jobs = 1,
+    ray: Ray = None,
+    cpus: Cpus = 1,
+    gpus: Gpus = None,
     out: Annotated[Path, typer.Option(help="Folder; a search there goes on.")] = Path("search"),
     plugin: Plugins = [],  # noqa: B006
 ) -> None:
@@ -46,7 +62,7 @@ def search(
         slots, candidates, budget, runtime=runtime, steps=steps, finish_epochs=finish, seed=seed,
         device=experiment.device, workers=experiment.workers, plugins=tuple(plugin),
     )  # fmt: skip
-    result = run(experiment, out, settings, seeds=seeds)
+    result = run(experiment, out, settings, seeds=seeds, executor=executor_for(jobs, ray, cpus, gpus))
     print_graft(result.graft)
     if result.study is not None:
         print(f"study on the test split: {result.study / 'report.html'}")

@@ -10,7 +10,6 @@ from typing import Any
 
 from detrofit.distillation.features import Lessons, OwnInputs, endless_batches
 from detrofit.distillation.local import LocalSettings, LocalTraining, Trainee
-from detrofit.errors import DetrofitError
 from detrofit.grafting.choice import Choice
 from detrofit.grafting.cost import Cost, cost_models
 from detrofit.grafting.library import KEEP, Candidate
@@ -18,7 +17,7 @@ from detrofit.grafting.score import Score, Scorer, measure_norms, settled
 from detrofit.grafting.training import States
 from detrofit.grafting.workshop import Workshop, progress_bar
 from detrofit.model.detector import RTDETR
-from detrofit.weights.model_file import load_model, save_model
+from detrofit.weights.model_file import save_model
 
 SECOND_LR = 0.5  # of the first pass's rate: the parts are nearly right
 
@@ -49,8 +48,8 @@ def assemble_choices(
         for name, choice in unique.items():
             _assemble(workshop, scorer, name, choice.keys, states)
             advance()
-    models = {name: load_model(model_file(workshop, name), plugins=workshop.settings.plugins) for name in unique}
-    timed = cost_models(workshop, models) if models else {}
+    files = {name: model_file(workshop, name) for name in unique}
+    timed = cost_models(workshop, files, costs, {name: choice.keys for name, choice in unique.items()})
     teacher = costs[KEEP].latency
     return [
         Assembled(
@@ -60,7 +59,7 @@ def assemble_choices(
             teacher + sum(costs[key].latency - teacher for key in choice.keys),
             Score(**workshop.record(f"assemblies/{name}.json")["score"]),
             timed[name],
-            model_file(workshop, name),
+            files[name],
         )
         for name, choice in unique.items()
     ]
@@ -77,16 +76,25 @@ def model_file(workshop: Workshop, name: str) -> Path:
 
 
 def _assemble(workshop: Workshop, scorer: Scorer, name: str, keys: Sequence[str], states: States) -> None:
-    """Make, score and keep a model, unless it is there."""
-    if workshop.record(f"assemblies/{name}.json"):
-        return
-    chosen = find_candidates(workshop, keys)
-    student = settled(workshop, chosen, states)
-    _train_on_own_inputs(workshop, student, name, chosen)
-    measure_norms(workshop, student)
-    score = scorer.score(student)
-    save_grafted(workshop, model_file(workshop, name), student, keys)
-    workshop.keep(f"assemblies/{name}.json", {"keys": list(keys), "score": asdict(score)})
+    """Make, score and keep a model, unless it is there; parts that diverge beside the others stay as they came."""
+    record = workshop.record(f"assemblies/{name}.json")
+    if not record:
+        chosen = find_candidates(workshop, keys)
+        student = settled(workshop, chosen, states)
+        diverged = _train_on_own_inputs(workshop, student, name, chosen)
+        if diverged:
+            student = settled(workshop, chosen, states)
+        else:
+            measure_norms(workshop, student)
+        score = scorer.score(student)
+        save_grafted(workshop, model_file(workshop, name), student, keys)
+        record = {"keys": list(keys), "score": asdict(score), "diverged": diverged}
+        workshop.keep(f"assemblies/{name}.json", record)
+    if record["diverged"]:
+        workshop.note(
+            f"{', '.join(record['diverged'])} diverged beside the other grafts of {name}, whose parts are therefore as "
+            "they learnt alone"
+        )
 
 
 def find_candidates(workshop: Workshop, keys: Sequence[str]) -> list[Candidate]:
@@ -100,14 +108,17 @@ def save_grafted(workshop: Workshop, file: Path, model: RTDETR, keys: Sequence[s
     save_model(file, model, replace(workshop.info, trained={**workshop.info.trained, **facts}))
 
 
-def _train_on_own_inputs(workshop: Workshop, student: RTDETR, name: str, chosen: Sequence[Candidate]) -> None:
-    """Every grafted part learns again what the teacher's gave, from what it receives beside the other grafts."""
+def _train_on_own_inputs(workshop: Workshop, student: RTDETR, name: str, chosen: Sequence[Candidate]) -> list[str]:
+    """Every grafted part learns again what the teacher's gave, from what it receives beside the other grafts.
+
+    Gives the modules that diverged.
+    """
     settings = workshop.settings
     addresses = {candidate.slot for candidate in chosen}
     units = [slot.unit for slot in workshop.slots if slot.address in addresses]
     trainees = [Trainee(unit, unit, student.get_submodule(unit).requires_grad_(True)) for unit in units]
-    if not settings.second_steps or not units:
-        return
+    if not settings.second_steps:
+        return []
     local = LocalSettings(steps=settings.second_steps, lr=SECOND_LR * settings.lr)
     training = LocalTraining(trainees, local, seed=settings.seed, autocast=workshop.devices.autocast)
     file = workshop.folder / "assemblies" / f"{name}.pt"
@@ -119,8 +130,6 @@ def _train_on_own_inputs(workshop: Workshop, student: RTDETR, name: str, chosen:
         autocast=workshop.devices.autocast,
     )
     training.run(lambda step: lessons.from_number(settings.steps + step), file)
-    diverged = [trainee.key for trainee in trainees if trainee.diverged]
-    if diverged:
-        raise DetrofitError(f"{diverged[0]} diverged beside the other grafts; give a smaller --lr")
     file.unlink(missing_ok=True)
     student.eval().requires_grad_(False)
+    return [trainee.key for trainee in trainees if trainee.diverged]

@@ -13,6 +13,10 @@ Kind = Literal["latency", "parameters"]
 _FORM = re.compile(r"(\d+(?:\.\d+)?)(x|ms|Mparams|xparams)")
 
 
+class BudgetError(DetrofitError):
+    """Nothing meets the budget; the message names the nearest."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """A limit: so many milliseconds or parameters, or, `relative`, so many times the teacher's."""

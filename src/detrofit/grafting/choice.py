@@ -91,11 +91,3 @@ class ChoiceProgram:
         kinds = {kind for option in self.options for kind in option.costs}
         costs = {kind: math.fsum(option.costs[kind] for option in chosen) for kind in sorted(kinds)}
         return Choice(tuple(option.key for option in chosen), math.fsum(option.loss for option in chosen), costs)
-
-
-def slope(predicted: Sequence[float], measured: Sequence[float]) -> float:
-    """The factor from sums to what was measured, by least squares through the origin; 1 where it is unknown."""
-    x, y = np.array(predicted, float), np.array(measured, float)
-    square = float(x @ x)
-    found = float(x @ y) / square if square > 0 else 1.0
-    return found if found > 0 else 1.0

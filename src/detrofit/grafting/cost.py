@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from detrofit.deployment.latency import Spread, describe_machine, measure
+from detrofit.comparison.latencies import timing_device
+from detrofit.deployment.latency import describe_machine, measure
 from detrofit.errors import DetrofitError
 from detrofit.grafting.library import KEEP, trained_student
 from detrofit.grafting.training import States
@@ -20,11 +22,15 @@ from detrofit.grafting.workshop import Runtime, Workshop, progress_bar
 from detrofit.model.costs import count_flops, count_parameters
 from detrofit.model.detector import RTDETR
 from detrofit.model.fuse import fuse
-from detrofit.weights.model_file import save_model
+from detrofit.weights.model_file import load_model, save_model
 
-FILE = "costs.json"
+LIBRARY, ASSEMBLED, COUNTS = "costs.json", "assemblies/costs.json", "counts.json"
 SUFFIXES: dict[Runtime, str] = {"openvino": ".xml", "onnxruntime": ".onnx", "torch": ".safetensors"}
-TOGETHER = 8  # models timed in turns at a time, the teacher always among them
+TOGETHER = 8  # models timed in turns at a time, beside the teacher
+
+Maker = Callable[[], RTDETR]
+Three = tuple[float, float, float]  # a median with its 95 % interval
+Times = tuple[float, float, float, float, float, float]  # a latency and a ratio, so
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,8 @@ class Cost:
     """What a model costs; latency in milliseconds from a picture in memory to detections, batch 1, with 95 % interval.
 
     `ratio` is its latency over the teacher's, paired by rounds, also with an interval; `latency` is that times the
-    teacher's median over all that was timed, so that models of different rounds can be compared.
+    teacher's median over all groups of the library, so that models of different rounds can be compared. Parameters and
+    operations are those of the deploy form.
     """
 
     latency: float
@@ -47,121 +54,171 @@ class Cost:
 
 def cost_library(workshop: Workshop, states: States) -> dict[str, Cost]:
     """The cost of the teacher (under "keep") and of each candidate alone in it, by key."""
-    makers: dict[str, Callable[[], RTDETR]] = {KEEP: lambda: workshop.teacher}
+    makers: dict[str, Maker] = {KEEP: lambda: workshop.teacher}
     for slot in workshop.slots:
         for candidate in slot.candidates:
-            makers[candidate.key] = lambda each=candidate: trained_student(workshop.teacher, [each], states)  # type: ignore[misc]
-    known = workshop.record(FILE)
-    if known and workshop.settings.bench is None and all(key in known["costs"] for key in makers):
-        return {key: Cost(**known["costs"][key]) for key in makers}
+            makers[candidate.key] = partial(trained_student, workshop.teacher, [candidate], states)
     files, counts = _export_all(workshop, makers)
+    if workshop.settings.bench is not None:
+        times = _bench_times(workshop.settings.bench, files)
+        return {key: Cost(*times[key], *counts[key]) for key in makers}
+    record = _timed(workshop, files, LIBRARY)
+    median, low, high = (float(np.median(column)) for column in zip(*record["teacher"]))
+    costs = {KEEP: Cost(median, low, high, 1.0, 1.0, 1.0, *counts[KEEP])}
+    others = [key for key in makers if key != KEEP]
+    return costs | {key: Cost(*_times(median, record["ratios"][key]), *counts[key]) for key in others}
+
+
+def cost_models(
+    workshop: Workshop, models: Mapping[str, Path], costs: Mapping[str, Cost], keys: Mapping[str, Sequence[str]]
+) -> dict[str, Cost]:
+    """The cost of assembled models by name, timed in turns with the teacher.
+
+    Of a device, whose times are in a bench file, models that the file lacks cost what their swaps add up to; a note
+    says so.
+
+    Args:
+        models: their files.
+        costs: of the library.
+        keys: what each is made of.
+    """
+    load = partial(load_model, plugins=workshop.settings.plugins)
+    makers: dict[str, Maker] = {KEEP: lambda: workshop.teacher}
+    files, counts = _export_all(workshop, makers | {name: partial(load, file) for name, file in models.items()})
+    ratios: dict[str, Three]
+    if workshop.settings.bench is None:
+        ratios = _timed(workshop, files, ASSEMBLED)["ratios"] if models else {}
+    else:
+        ratios = {name: _sum_of_swaps(costs, keys[name]) for name in models}
+        known = _bench_totals(workshop.settings.bench)[0]
+        measured = {name: files[name] for name in models if files[name].stem in known}
+        times = _bench_times(workshop.settings.bench, {KEEP: files[KEEP], **measured})
+        ratios |= {name: times[name][3:] for name in measured}
+        if lacking := sorted(models.keys() - measured.keys()):
+            workshop.note(
+                f"{workshop.settings.bench.name} has no times of {', '.join(lacking)}: theirs are sums over single "
+                "swaps; time all files of the folder exports on the device again, and give the new file with --bench"
+            )
+    return {name: Cost(*_times(costs[KEEP].latency, ratios[name]), *counts[name]) for name in models}
+
+
+def timing_machine(workshop: Workshop) -> dict[str, Any]:
+    """What the library was timed on."""
     bench = workshop.settings.bench
-    times = _bench_times(bench, files) if bench else _measured_times(files, workshop)
-    costs = {key: Cost(*times[key], *counts[key]) for key in makers}
-    machine = describe_machine() if bench is None else json.loads(bench.read_text("utf-8"))["machine"]
-    workshop.keep(FILE, {"machine": machine, "costs": {key: asdict(cost) for key, cost in costs.items()}})
-    return costs
+    machine: dict[str, Any] = workshop.record(LIBRARY)["machine"] if bench is None else _bench_totals(bench)[1]
+    return machine
 
 
-def cost_models(workshop: Workshop, models: Mapping[str, RTDETR]) -> dict[str, Cost]:
-    """The cost of assembled models by name, timed in turns with the teacher, which comes under "keep"."""
-    makers: dict[str, Callable[[], RTDETR]] = {KEEP: lambda: workshop.teacher}
-    makers |= {name: lambda each=model: each for name, model in models.items()}  # type: ignore[misc]
-    files, counts = _export_all(workshop, makers)
-    times = _measured_times(files, workshop)
-    return {key: Cost(*times[key], *counts[key]) for key in makers}
+def timed_picture(workshop: Workshop) -> np.ndarray:
+    """The picture in memory that models are timed on, uint8 `[H,W,3]` of the model's input size."""
+    return np.random.default_rng(0).integers(0, 256, (*workshop.size, 3), np.uint8)
 
 
-def _export_all(
-    workshop: Workshop, makers: Mapping[str, Callable[[], RTDETR]]
-) -> tuple[dict[str, Path], dict[str, tuple[int, int]]]:
-    """Exported files, and parameters and operations, by key. What is there from before is not written again."""
-    files: dict[str, Path] = {}
-    counts: dict[str, tuple[int, int]] = {}
-    with progress_bar("exporting", len(makers)) as advance:
-        for key, make in makers.items():
-            model = copy.deepcopy(make()).cpu().eval()
-            files[key] = exported(workshop, key, model)
-            counts[key] = count_parameters(fuse(model)), count_flops(copy.deepcopy(model).to("meta"), workshop.size)
+def _export_all(workshop: Workshop, makers: Mapping[str, Maker]) -> tuple[dict[str, Path], dict[str, tuple[int, int]]]:
+    """Exported files, and parameters and operations, by key. What is there from before is not made again."""
+    files = {key: workshop.folder / "exports" / f"{key}{SUFFIXES[workshop.settings.runtime]}" for key in makers}
+    counts = workshop.record(COUNTS)
+    missing = [key for key, file in files.items() if key not in counts or not file.exists()]
+    with progress_bar("exporting", len(makers), len(makers) - len(missing)) as advance:
+        for key in missing:
+            model = copy.deepcopy(makers[key]()).cpu().eval()
+            _export(workshop, files[key], model)
+            deployed = fuse(model).to("meta")
+            counts[key] = count_parameters(deployed), count_flops(deployed, workshop.size)
+            workshop.keep(COUNTS, counts)
             advance()
-    return files, counts
+    return files, {key: counts[key] for key in makers}
 
 
-def exported(workshop: Workshop, key: str, model: RTDETR) -> Path:
-    """The model's file for the runtime, in the folder `exports`."""
-    runtime = workshop.settings.runtime
-    target = workshop.folder / "exports" / f"{key}{SUFFIXES[runtime]}"
-    if target.exists():
-        return target
+def _export(workshop: Workshop, target: Path, model: RTDETR) -> None:
+    """Write the model's file for the runtime, whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if runtime == "torch":
+    if workshop.settings.runtime == "torch":
         save_model(target, model, workshop.info)
-        return target
+        return
     from detrofit.deployment.onnx import ExportOptions, write_onnx
 
-    onnx_file = target.with_name(f"{key}.onnx")
+    onnx_file = target.with_name(f"{target.stem}.onnx")
     write_onnx(onnx_file, model, workshop.info, ExportOptions(size=workshop.size))
-    if runtime == "openvino":
+    if workshop.settings.runtime == "openvino":
         from detrofit.deployment.openvino import write_openvino
 
-        partial = target.with_name(f"{key}.partial.xml")
-        write_openvino(partial, onnx_file)
-        partial.with_suffix(".bin").replace(target.with_name(f"{key}.bin"))
-        partial.replace(target)  # what names the others comes last
+        partial_file = target.with_name(f"{target.stem}.partial.xml")
+        write_openvino(partial_file, onnx_file)
+        partial_file.with_suffix(".bin").replace(target.with_name(f"{target.stem}.bin"))
+        partial_file.replace(target)  # what names the others comes last
         onnx_file.unlink()
-    return target
 
 
-Times = tuple[float, float, float, float, float, float]
+def _timed(workshop: Workshop, files: Mapping[str, Path], name: str) -> dict[str, Any]:
+    """Times in groups, in each of which the teacher takes its turn; each group is kept in a JSON file of that name.
 
-
-def _measured_times(files: Mapping[str, Path], workshop: Workshop) -> dict[str, Times]:
-    """Medians with intervals, timed in groups, in each of which the teacher takes its turn."""
-    height, width = workshop.size
-    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    others = [key for key in files if key != KEEP]
-    found: dict[str, Spread] = {}
-    teacher: list[Any] = []
-    with progress_bar(f"timing in {workshop.settings.runtime}", len(others)) as advance:
-        for start in range(0, max(len(others), 1), TOGETHER):
+    It holds the machine, the teacher's median and interval in each group, and each other model's ratio to it.
+    """
+    settings = workshop.settings
+    record = workshop.record(name) or {"machine": describe_machine(), "teacher": [], "ratios": {}}
+    others = [key for key in files if key not in (KEEP, *record["ratios"])]
+    device = timing_device(settings.device, settings.runtime)
+    with progress_bar(f"timing in {settings.runtime}", len(others)) as advance:
+        for start in range(0, len(others), TOGETHER):
             group = others[start : start + TOGETHER]
-            result = measure([files[KEEP], *(files[key] for key in group)], picture, workshop.settings.rounds)
-            teacher.append(result.files[0].steps["total"])
-            for key, each in zip(group, result.files[1:]):
-                found[key] = each.ratio
+            turns = [files[KEEP], *(files[key] for key in group)]
+            teacher, *rest = measure(turns, timed_picture(workshop), settings.rounds, device=device).files
+            record["teacher"].append([teacher.median, teacher.low, teacher.high])
+            for key, each in zip(group, rest):
+                record["ratios"][key] = [each.ratio.median, each.ratio.low, each.ratio.high]
                 advance()
-    reference = float(np.median([base.median for base in teacher]))
-    low, high = (float(np.median([getattr(base, name) for base in teacher])) for name in ("low", "high"))
-    times: dict[str, Times] = {KEEP: (reference, low, high, 1.0, 1.0, 1.0)}
-    for key, ratio in found.items():
-        shares = ratio.median, ratio.low, ratio.high
-        times[key] = reference * shares[0], reference * shares[1], reference * shares[2], *shares
-    return times
+            workshop.keep(name, record)
+    return record
+
+
+def _times(latency: float, ratio: Sequence[float]) -> Times:
+    """Of a ratio to the teacher, which takes that latency."""
+    median, low, high = ratio
+    return latency * median, latency * low, latency * high, median, low, high
+
+
+def _sum_of_swaps(costs: Mapping[str, Cost], keys: Sequence[str]) -> Three:
+    """The ratio that single swaps add up to; the halves of the interval are added in squares."""
+    chosen = [costs[key] for key in keys]
+    ratio = 1 + sum(each.ratio - 1 for each in chosen)
+    low = math.hypot(*(each.ratio - each.ratio_low for each in chosen))
+    return ratio, ratio - low, ratio + math.hypot(*(each.ratio_high - each.ratio for each in chosen))
+
+
+def _bench_totals(bench: Path) -> tuple[dict[str, Three], dict[str, Any]]:
+    """Median and interval by the stem of each file in a file of `detrofit bench`, and the machine."""
+    try:
+        content = json.loads(bench.read_text("utf-8"))
+        totals: dict[str, Three] = {}
+        for each in content["files"]:
+            total = each["steps"]["total"]
+            stem = Path(str(each["file"]).replace("\\", "/")).stem
+            totals[stem] = float(total["median"]), float(total["low"]), float(total["high"])
+        return totals, dict(content["machine"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise DetrofitError(f"{bench} is no file of `detrofit bench --out`; make it anew") from None
 
 
 def _bench_times(bench: Path, files: Mapping[str, Path]) -> dict[str, Times]:
-    """The times of a device, from a file of `detrofit bench` over the files of `exports`."""
-    try:
-        content = json.loads(bench.read_text("utf-8"))
-        steps = {Path(str(each["file"]).replace("\\", "/")).stem: each["steps"]["total"] for each in content["files"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise DetrofitError(f"{bench} is no file of `detrofit bench --out`; make it anew") from None
-    missing = [file.name for file in files.values() if file.stem not in steps]
+    """Latency and ratio, each with its interval, of a device's bench file over the files of `exports`.
+
+    Rounds are not paired in a bench file, so that the ratio's interval is from both medians', added in squares.
+    """
+    totals = _bench_totals(bench)[0]
+    missing = [file.name for file in files.values() if file.stem not in totals]
     if missing:
         folder = next(iter(files.values())).parent
         raise DetrofitError(
             f"{bench} lacks {len(missing)} of the models, first '{missing[0]}': time all files of {folder} on the "
             "device with `detrofit bench`"
         )
-    of_teacher = steps[files[KEEP].stem]
-    return {key: _bench_times_of(steps[file.stem], of_teacher) for key, file in files.items()}
-
-
-def _bench_times_of(times: Mapping[str, float], teacher: Mapping[str, float]) -> Times:
-    """Rounds are not paired in a bench file, so that the ratio's interval is from both medians', added in squares."""
-    ratio = times["median"] / teacher["median"]
-    low, high = (
-        ratio * math.hypot(times[end] / times["median"] - 1, teacher[end] / teacher["median"] - 1)
-        for end in ("low", "high")
-    )
-    return times["median"], times["low"], times["high"], ratio, ratio - low, ratio + high
+    teacher = totals[files[KEEP].stem]
+    shares = [end / teacher[0] - 1 for end in teacher]
+    times: dict[str, Times] = {}
+    for key, file in files.items():
+        own = totals[file.stem]
+        ratio = own[0] / teacher[0]
+        low, high = (ratio * math.hypot(own[end] / own[0] - 1, shares[end]) for end in (1, 2))
+        times[key] = (*own, ratio, ratio - low, ratio + high) if key != KEEP else (*own, 1.0, 1.0, 1.0)
+    return times

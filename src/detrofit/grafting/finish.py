@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from detrofit.config.schema import Experiment
+from detrofit.distillation.replaced import find_replaced
 from detrofit.grafting.score import Score, Scorer
 from detrofit.grafting.workshop import Workshop
 from detrofit.training.loop import resume, train
-from detrofit.training.run_folder import BEST
+from detrofit.training.run_folder import BEST, CONFIG
 from detrofit.training.state import FILE as STATE
 from detrofit.weights.model_file import load_model, read_info
 
@@ -24,7 +27,8 @@ def finish(workshop: Workshop, scorer: Scorer, files: Mapping[str, Path], epochs
     for name, file in files.items():
         record = f"finish/{name}-{epochs}.json"
         if not workshop.record(record):
-            best = _fine_tune(workshop, file, f"{name}-{epochs}", epochs)
+            run = workshop.folder / "finish" / f"{name}-{epochs}"
+            best = train_in(run, partial(_experiment, workshop, file, run, epochs))
             score = scorer.score(workshop.devices.place(load_model(best, plugins=workshop.settings.plugins)))
             workshop.keep(record, {"file": str(best.relative_to(workshop.folder)), "score": asdict(score)})
         content = workshop.record(record)
@@ -32,26 +36,27 @@ def finish(workshop: Workshop, scorer: Scorer, files: Mapping[str, Path], epochs
     return found
 
 
-def _fine_tune(workshop: Workshop, file: Path, name: str, epochs: int) -> Path:
-    run = workshop.folder / "finish" / name
-    result = resume(run) if (run / STATE).exists() else train(_experiment(workshop, file, name, epochs))
-    return result.folder / BEST
+def train_in(run: Path, experiment: Callable[[], Experiment]) -> Path:
+    """The best model file of the training in the folder `run`, gone on with or begun."""
+    if (run / STATE).exists():
+        return resume(run).folder / BEST
+    if (run / CONFIG).exists():  # of a training that was killed before it had saved anything
+        shutil.rmtree(run)
+    return train(experiment()).folder / BEST
 
 
-def _experiment(workshop: Workshop, file: Path, name: str, epochs: int) -> Experiment:
+def _experiment(workshop: Workshop, file: Path, run: Path, epochs: int) -> Experiment:
     """The grafted parts learn at the full rate, the rest of the backbone at the share for pretrained ones."""
     values = rebuild(file, workshop.settings.plugins)
     model = load_model(file, plugins=workshop.settings.plugins)
-    grafted = [
-        slot.unit for slot in workshop.slots if _part(model, slot.address) != _part(workshop.teacher, slot.address)
-    ]
+    grafted = find_replaced(workshop.teacher, model, workshop.size).names
     values |= {
         "data": workshop.data_path,
         "seed": workshop.settings.seed,
         "device": workshop.settings.device,
         "workers": workshop.settings.workers,
-        "runs": workshop.folder / "finish",
-        "name": name,
+        "runs": run.parent,
+        "name": run.name,
         "train": {
             "epochs": epochs,
             "batch": min(BATCH, len(workshop.train)),
@@ -73,10 +78,3 @@ def rebuild(file: Path, plugins: tuple[Path, ...] = ()) -> dict[str, Any]:
         "imgsz": info.input_size,
         "weights": str(file),
     }
-
-
-def _part(model: Any, address: str) -> Any:
-    """What a slot holds; for a stage, what all of its slots hold."""
-    if address.count(".") == 1:
-        return {name: choice for name, choice in model.slots.items() if name.startswith(address)}
-    return model.slots.get(address, model.slots.get(address.rstrip("0123456789")))

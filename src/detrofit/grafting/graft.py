@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from detrofit.errors import DetrofitError
+from detrofit.files import alone
+from detrofit.grafting.additivity import SumError, sum_error
 from detrofit.grafting.assemble import Assembled, assemble_choices
-from detrofit.grafting.budget import limits
-from detrofit.grafting.choice import Choice, ChoiceProgram, Option, slope
+from detrofit.grafting.budget import BudgetError, limits
+from detrofit.grafting.choice import Choice, ChoiceProgram, Option
 from detrofit.grafting.cost import Cost, cost_library
 from detrofit.grafting.finish import finish
 from detrofit.grafting.knobs import free_knobs
 from detrofit.grafting.library import KEEP
+from detrofit.grafting.parallel import OpenExecutor
 from detrofit.grafting.results import kept_of, make_results, write_results
 from detrofit.grafting.score import Score, Scorer, control, score_library
-from detrofit.grafting.training import train_library
-from detrofit.grafting.workshop import GraftSettings, Workshop, open_workshop
+from detrofit.grafting.training import States, train_library
+from detrofit.grafting.workshop import GraftSettings, Workshop, check_runtime, open_workshop
 
 LEVELS = (0.25, 0.5, 0.75, 1.0)  # of the way from the teacher's latency to the least, where no budget is given
 DEFAULTS = GraftSettings()
@@ -35,13 +35,28 @@ class GraftResult:
     best: Path
 
 
-def graft(file: str | Path, data: str | Path, out: str | Path, settings: GraftSettings = DEFAULTS) -> GraftResult:
+def graft(
+    file: str | Path,
+    data: str | Path,
+    out: str | Path,
+    settings: GraftSettings = DEFAULTS,
+    *,
+    executor: OpenExecutor | None = None,
+) -> GraftResult:
     """Replace parts of a trained model by lighter ones that do nearly the same; `out` keeps everything.
 
-    Called again with the same `out` it goes on where it was stopped, and other budgets reuse all that is there. Raises
+    Called again with the same `out` it goes on where it was stopped, and other budgets reuse all that is there.
+    `executor` opens where the candidates are trained, a job a slot; by default here, in this process. Raises
     DetrofitError for anything that a user can cause; nothing that was done is lost.
     """
+    check_runtime(settings)
     workshop = open_workshop(Path(file), Path(data), Path(out), settings)
+    with alone(workshop.folder, "graft"):
+        return _graft(workshop, executor)
+
+
+def _graft(workshop: Workshop, executor: OpenExecutor | None) -> GraftResult:
+    settings = workshop.settings
     with workshop.clock("scoring"):
         scorer = Scorer(workshop)
         scorer.check()
@@ -51,87 +66,87 @@ def graft(file: str | Path, data: str | Path, out: str | Path, settings: GraftSe
         with workshop.clock("free knobs"):
             knobs = free_knobs(workshop)
     with workshop.clock("local training"):
-        states, errors = train_library(workshop)
+        states, errors = train_library(workshop, executor)
     with workshop.clock("scoring"):
         scores = score_library(workshop, scorer, states)
     with workshop.clock("timing"):
         costs = cost_library(workshop, states)
     with workshop.clock("assembling"):
-        assembled, corrections = _choose(workshop, scorer, states, scores, costs)
+        assembled, sums = _choose(workshop, scorer, states, scores, costs)
     finished: dict[str, dict[str, Any]] = {}
     if settings.finish_epochs:
         with workshop.clock("finish"):
-            files = {
-                KEEP: workshop.file,
-                **{each.name: each.file for each in kept_of(workshop, assembled, costs[KEEP])},
-            }
+            kept = kept_of(workshop, assembled, costs[KEEP])
+            files = {KEEP: workshop.file, **{each.name: each.file for each in kept}}
             finished = finish(workshop, scorer, files, settings.finish_epochs)
-    results = make_results(
-        workshop, scorer, random_numbers, errors, scores, costs, assembled, corrections, finished, knobs
-    )
+    results = make_results(workshop, scorer, random_numbers, errors, scores, costs, assembled, sums, finished, knobs)
     best = write_results(workshop, results)
     return GraftResult(workshop.folder, results, best)
 
 
 def _choose(
-    workshop: Workshop, scorer: Scorer, states: Any, scores: Mapping[str, Score], costs: Mapping[str, Cost]
-) -> tuple[list[Assembled], dict[str, float]]:
+    workshop: Workshop, scorer: Scorer, states: States, scores: Mapping[str, Score], costs: Mapping[str, Cost]
+) -> tuple[list[Assembled], dict[str, SumError]]:
     """Choose, assemble and measure; correct the sums once by what was measured, and do it again.
 
-    Gives all that was assembled, and the factors by which sums must be multiplied to meet what was measured.
+    Gives all that was assembled, and how far the sums of the first choices were off.
     """
-    first = _choices(workshop, scores, costs, 1.0, 1.0)
+    options = _options(workshop, scores, costs)
+    first = _choices(workshop, options, costs[KEEP])
     assembled = assemble_choices(workshop, scorer, first, states, costs, scores)
-    teacher = costs[KEEP].latency
-    corrections = {
-        "loss": slope([each.predicted_loss for each in assembled], [each.score.total for each in assembled]),
-        "latency": slope(
+    chosen, teacher = [each.keys for each in assembled], costs[KEEP].latency
+    sums = {
+        "loss": sum_error(
+            chosen, [each.predicted_loss for each in assembled], [each.score.total for each in assembled]
+        ),
+        "latency": sum_error(
+            chosen,
             [each.predicted_latency - teacher for each in assembled],
             [teacher * (each.cost.ratio - 1) for each in assembled],
         ),
     }
-    again = _choices(workshop, scores, costs, corrections["loss"], corrections["latency"], fallback=True)
+    try:
+        again = _choices(workshop, [_corrected(option, sums) for option in options], costs[KEEP])
+    except BudgetError:
+        again = []  # after the correction: what was found before stays
     together = {choice.keys: choice for choice in (*first, *again)}
-    if len(together) > len({choice.keys for choice in first}):
-        assembled = assemble_choices(workshop, scorer, list(together.values()), states, costs, scores)
-    return assembled, corrections
+    return assemble_choices(workshop, scorer, list(together.values()), states, costs, scores), sums
 
 
-def _choices(
-    workshop: Workshop,
-    scores: Mapping[str, Score],
-    costs: Mapping[str, Cost],
-    loss_factor: float,
-    latency_factor: float,
-    fallback: bool = False,
-) -> list[Choice]:
-    """The best few within the budgets, or the best at several levels; DetrofitError where nothing meets a budget.
-
-    With `fallback`, an empty list then: after the correction what was found before stays.
-    """
+def _options(workshop: Workshop, scores: Mapping[str, Score], costs: Mapping[str, Cost]) -> list[Option]:
     teacher = costs[KEEP]
-    options = [
+    return [
         Option(
             slot.address,
             candidate.key,
-            loss_factor * scores[candidate.key].total,
+            scores[candidate.key].total,
             {
-                "latency": latency_factor * (costs[candidate.key].latency - teacher.latency),
+                "latency": costs[candidate.key].latency - teacher.latency,
                 "parameters": float(costs[candidate.key].parameters - teacher.parameters),
             },
         )
         for slot in workshop.slots
         for candidate in slot.candidates
     ]
+
+
+def _corrected(option: Option, sums: Mapping[str, SumError]) -> Option:
+    latency = sums["latency"].corrected(option.key, option.costs["latency"])
+    loss = sums["loss"].corrected(option.key, option.loss)
+    return replace(option, loss=loss, costs={**option.costs, "latency": latency})
+
+
+def _choices(workshop: Workshop, options: Sequence[Option], teacher: Cost) -> list[Choice]:
+    """The best few within the budgets, or the best at several levels; BudgetError where nothing meets a budget."""
     program = ChoiceProgram(workshop.slots, options)
-    of_teacher = {"latency": teacher.latency, "parameters": float(teacher.parameters)}
     if not workshop.settings.budgets:
         least = min(0.0, program.cheapest("latency").costs["latency"])
         return [choice for level in LEVELS for choice in program.best({"latency": level * least * (1 - 1e-9)})]
+    of_teacher = {"latency": teacher.latency, "parameters": float(teacher.parameters)}
     room = {kind: limit - of_teacher[kind] for kind, limit in limits(workshop.settings.budgets, of_teacher).items()}
     found = program.best(room, workshop.settings.assemblies)
-    if not found and not fallback:
-        raise DetrofitError(_nothing_meets(program, workshop, room, of_teacher))
+    if not found:
+        raise BudgetError(_nothing_meets(program, workshop, room, of_teacher))
     return found
 
 
@@ -150,15 +165,3 @@ def _nothing_meets(
     return f"nothing meets the budget {asked}: the nearest is {' or '.join(nearest)}; all measurements stay in " + str(
         workshop.folder
     )
-
-
-def kendall_tau(predicted: Sequence[float], measured: Sequence[float], resamples: int = 2000) -> dict[str, float]:
-    """Kendall's tau between two orders, with a 95 % interval from resampled pairs."""
-    from scipy.stats import kendalltau
-
-    x, y = np.array(predicted), np.array(measured)
-    generator = np.random.default_rng(0)
-    draws = [generator.integers(len(x), size=len(x)) for _ in range(resamples)]
-    taus = [value for draw in draws if np.isfinite(value := kendalltau(x[draw], y[draw]).statistic)]
-    low, high = np.quantile(taus, [0.025, 0.975]) if taus else (-1.0, 1.0)
-    return {"tau": float(kendalltau(x, y).statistic), "low": float(low), "high": float(high), "number": len(x)}

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from detrofit.distillation.replaced import Place, places_of, under
-from detrofit.distillation.swap import State, with_swaps
+from detrofit.distillation.swap import State, put_trained, with_swaps
 from detrofit.errors import DetrofitError, nearest
+from detrofit.model.build import assemble
 from detrofit.model.detector import RTDETR
-from detrofit.parts.retrofit import PartChoice, expand_address, parse_choice
+from detrofit.parts.retrofit import PartChoice, expand_address, parse_choice, parse_retrofit
 from detrofit.parts.slots import (
     ENCODER_DOWNSAMPLE,
     FUSION_BLOCK,
@@ -49,14 +50,14 @@ FUSION_BLOCKS: list[dict[str, Any]] = [
     {"part": "none"},
 ]
 DOWNSAMPLES: list[dict[str, Any]] = [{"part": "spd", "kernel": 1}, {"part": "lae"}]
-CONVS: list[dict[str, Any]] = [{"part": "pconv"}]
 CATALOGUE: dict[Slot, list[dict[str, Any]]] = {
     STAGE_BLOCK: BLOCKS,
     FUSION_BLOCK: FUSION_BLOCKS,
     STAGE_DOWNSAMPLE: DOWNSAMPLES,
     ENCODER_DOWNSAMPLE: DOWNSAMPLES,
+    STAGE_CONV: [{"part": "pconv"}],
 }
-DEFAULT_SLOTS = (STAGE_BLOCK, FUSION_BLOCK, ENCODER_DOWNSAMPLE)
+DEFAULT_SLOTS = (STAGE_BLOCK, FUSION_BLOCK, ENCODER_DOWNSAMPLE, STAGE_CONV)
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,19 @@ def find_slots(
         wanted: addresses: of slots, with or without index, `backbone.stage[3,4].block`, or stages, `backbone.stage4`.
         candidates: parts in a retrofit's form that replace the catalogue's, tried wherever they fit.
 
-    Raises DetrofitError for a slot that the teacher lacks, and where nothing can be tried.
+    Raises DetrofitError for a slot that the teacher lacks, a wanted one that nothing fits, and a given candidate that
+    fits nowhere.
     """
     places = places_of(teacher)
-    groups = _wanted_groups(places, wanted, source) if wanted else _default_groups(places)
-    slots = [_slot(teacher, address, group, candidates) for address, group in groups.items()]
+    addresses = [single for each in wanted for single in expand_address(each)]
+    groups = _wanted_groups(places, addresses, source) if wanted else _default_groups(places)
+    misfits: dict[str, str] = {}
+    slots = [_slot(teacher, address, group, candidates, misfits) for address, group in groups.items()]
     found = [slot for slot in slots if slot.candidates]
-    if not found:
-        raise DetrofitError(f"no candidate fits {', '.join(wanted) or 'any slot'} of {source}; give others")
+    _check_all_fit(candidates, found, misfits)
+    filled = {each for slot in found for each in (slot.address, groups[slot.address][0].filled.address)}
+    if empty := [address for address in addresses if address not in filled] or ([] if found else ["any slot"]):
+        raise DetrofitError(f"no candidate fits {empty[0]} of {source}; give others")
     return found
 
 
@@ -117,13 +123,26 @@ def trained_student(
     chosen = list(chosen)
     student = with_swaps(teacher, {a: c for each in chosen for a, c in each.swaps.items()}, seed=seed)
     for each in chosen:
-        for name, state in states.get(each.key, {}).items():
-            student.get_submodule(name).load_state_dict(state)
+        put_trained(student, states.get(each.key, {}))
     return student
 
 
-def _default_groups(places: Iterable[Place]) -> dict[str, list[Place]]:
-    return {place.address: [place] for place in places if place.filled.slot in DEFAULT_SLOTS}
+def _check_all_fit(given: Sequence[Any], slots: Iterable[GraftSlot], misfits: Mapping[str, str]) -> None:
+    """DetrofitError for a given candidate that no slot has, with why the last one has not."""
+    names = {candidate.name for slot in slots for candidate in slot.candidates}
+    for each in given:
+        name = _name(parse_choice(each, "--candidates"))
+        if name not in names:
+            raise DetrofitError(f"the candidate '{name}' fits none of the slots: {misfits.get(name, 'there are none')}")
+
+
+def _default_groups(places: Sequence[Place]) -> dict[str, list[Place]]:
+    groups: dict[str, list[Place]] = {}
+    for kind in DEFAULT_SLOTS:
+        for place in places:
+            if place.filled.slot is kind:
+                groups.setdefault(place.address, []).append(place)
+    return groups
 
 
 def _wanted_groups(places: Sequence[Place], wanted: Iterable[str], source: str) -> dict[str, list[Place]]:
@@ -133,7 +152,7 @@ def _wanted_groups(places: Sequence[Place], wanted: Iterable[str], source: str) 
         f"backbone.stage{match[1]}" for place in places if (match := re.match(r"backbone\.stage(\d)", place.name))
     }
     known = {each for place in places for each in (place.filled.address, place.address)} | stages
-    for address in (single for each in wanted for single in expand_address(each)):
+    for address in wanted:
         if address not in known:
             raise DetrofitError(
                 f"{source} has no slot '{address}'{nearest(address, known) or '; `detrofit slots` lists those it has'}"
@@ -148,21 +167,46 @@ def _wanted_groups(places: Sequence[Place], wanted: Iterable[str], source: str) 
     return groups
 
 
-def _slot(teacher: RTDETR, address: str, places: Sequence[Place], given: Sequence[Any]) -> GraftSlot:
+def _slot(
+    teacher: RTDETR, address: str, places: Sequence[Place], given: Sequence[Any], misfits: dict[str, str]
+) -> GraftSlot:
+    """The slot with what fits it; `misfits` learns why the rest, by name, does not."""
     is_stage = address.count(".") == 1 and address.startswith("backbone.stage")
-    unit = address if is_stage else _unit(places)
+    choices = _parsed(given or CATALOGUE.get(places[0].filled.slot, []), address)
+    proposed = [(_name(choice), {place.address: choice for place in places}) for choice in choices]
+    if is_stage and not given and places[0].filled.slot is STAGE_BLOCK:
+        proposed += _whole_stages(address, places)
     found: list[Candidate] = []
-    kind = places[0].filled.slot
-    choices = [
-        parse_choice(each, address) for each in given or CATALOGUE.get(kind, CONVS if kind is STAGE_CONV else [])
-    ]
-    for choice in choices:
-        _add(found, teacher, address, {place.address: choice for place in places}, choice)
-    if is_stage and not given:
-        for part in CONVS:
-            choice = parse_choice(part, address)
-            _add(found, teacher, address, {f"{address}.conv": choice}, choice)
-    return GraftSlot(address, unit, tuple(found))
+    known = [_resolved(teacher, {})]
+    for name, swaps in proposed:
+        try:
+            places_then = _resolved(teacher, swaps)
+        except DetrofitError as error:
+            misfits[name] = str(error)
+            continue
+        if places_then in known:
+            misfits[name] = f"{address} has it already"
+            continue
+        known.append(places_then)
+        if any(each.name == name for each in found):
+            name += "+shortcut=vd"  # which names leave out
+        found.append(Candidate(address, name, swaps))
+    return GraftSlot(address, address if is_stage else _unit(places), tuple(found))
+
+
+def _whole_stages(address: str, places: Sequence[Place]) -> list[tuple[str, dict[str, PartChoice]]]:
+    """What only a whole stage can become: PConv in all of its residual blocks, and a depth of one block."""
+    first, *rest = [place.address for place in places]
+    stages = [(_name(choice), {f"{address}.conv": choice}) for choice in _parsed(CATALOGUE[STAGE_CONV], address)]
+    emptied = dict.fromkeys(rest, PartChoice("none"))
+    if rest:
+        stages.append(("depth=1", emptied))
+        stages += [(f"{_name(choice)}+depth=1", {first: choice, **emptied}) for choice in _parsed(BLOCKS[:2], address)]
+    return stages
+
+
+def _parsed(parts: Iterable[Any], address: str) -> list[PartChoice]:
+    return [parse_choice(each, address) for each in parts]
 
 
 def _unit(places: Sequence[Place]) -> str:
@@ -176,25 +220,12 @@ def _unit(places: Sequence[Place]) -> str:
     return shared
 
 
-def _add(
-    found: list[Candidate], teacher: RTDETR, address: str, swaps: Mapping[str, PartChoice], choice: PartChoice
-) -> None:
-    """Add a candidate if it fits, and changes something."""
-    try:
-        with torch.device("meta"):
-            slots = _resolved(teacher, swaps)
-    except DetrofitError:
-        return
-    if slots != teacher.slots:
-        found.append(Candidate(address, _name(choice), swaps))
-
-
-def _resolved(teacher: RTDETR, swaps: Mapping[str, PartChoice]) -> Mapping[str, Any]:
-    from detrofit.model.build import assemble
-    from detrofit.parts.retrofit import parse_retrofit
-
+def _resolved(teacher: RTDETR, swaps: Mapping[str, PartChoice]) -> list[tuple[str, int | None, PartChoice]]:
+    """Every place with its part once these are in; DetrofitError where one does not fit."""
     stock = parse_retrofit(teacher.slots)
-    return assemble(teacher.frame, stock, swaps, num_classes=teacher.num_classes)[0].slots
+    with torch.device("meta"):
+        filled = assemble(teacher.frame, stock, swaps, num_classes=teacher.num_classes)[1]
+    return [(place.address, place.index, place.choice) for place in filled]
 
 
 def _name(choice: PartChoice) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from detrofit.grafting.library import KEEP
+from detrofit.grafting.verdict import knob_text
 from detrofit.pages.blocks import Block, Cell, Code, Column, Facts, Fold, Page, Row, Section, Table, Text
 from detrofit.pages.charts import Chart, Sheet, draw_chart
 from detrofit.pages.colours import Series, ink
@@ -89,7 +90,7 @@ def _numbers_of(entry: Results, results: Results) -> list[Cell]:
         Cell(f"{cost['ratio']:.2f}", f"{cost['ratio_low']:.2f} to {cost['ratio_high']:.2f}", value=cost["ratio"]),
         Cell(f"{share:.2f}", f"{cost['parameters'] / 1e6:.2f} M", value=share),
         Cell(_ap(score), value=score["ap"]),
-        Cell(f"{score['loss']:+.3f}", f"± {score['loss_error']:.3f}", value=score["loss"]),
+        _with_error(score, "loss", "+.3f"),
     ]
 
 
@@ -99,18 +100,20 @@ def _badge(name: str, results: Results) -> Cell:
 
 
 def _front_chart(results: Results, series: Sequence[Series]) -> Chart:
-    entries = [results["teacher"], *results["assembled"]]
+    entries = [results["teacher"] | {"finished": results["finished_teacher"]}, *results["assembled"]]
 
     def draw(sheet: Sheet) -> None:
         axes = sheet.figure.add_subplot()
         for entry, own in zip(entries, series):
+            if entry["score"]["ap"] is None:
+                continue
             cost, ap = entry["cost"], 100 * entry["score"]["ap"]
             error = [[cost["latency"] - cost["latency_low"]], [cost["latency_high"] - cost["latency"]]]
             lines = axes.errorbar(
                 cost["latency"], ap, xerr=error, fmt=own.marker, color=own.colour, markersize=8, capsize=3
             )
             sheet.paint(own, *lines.get_children())
-            if entry.get("finished"):
+            if entry["finished"]:
                 after = axes.plot(cost["latency"], 100 * entry["finished"]["ap"], own.marker, color=own.colour,
                                   markerfacecolor="none", markersize=8)  # fmt: skip
                 sheet.paint(own, *after)
@@ -138,10 +141,7 @@ def _draw_knobs(sheet: Sheet, axes: Axes, results: Results) -> None:
     points = [(latency * each["ratio"], 100 * each["ap"], each) for each in results["knobs"]]
     axes.plot([x for x, _, _ in points], [y for _, y, _ in points], "x--", color=ink("soft"), linewidth=1, markersize=6)
     for x, y, each in points:
-        told = (
-            f"{each['imgsz'][1]} x {each['imgsz'][0]}, {each['num_queries']} queries, {each['decoder_layers']} layers"
-        )
-        sheet.mark(axes, x, y, f"no graft: {told}\nAP {y:.1f}, {x:.2f} ms")
+        sheet.mark(axes, x, y, f"no graft: {knob_text(each)}\nAP {y:.1f}, {x:.2f} ms")
 
 
 def _predictions(results: Results, series: Sequence[Series]) -> list[Block]:
@@ -155,14 +155,13 @@ def _predictions(results: Results, series: Sequence[Series]) -> list[Block]:
                 [
                     each["name"],
                     Cell(f"{each['predicted_loss']:.3f}", value=each["predicted_loss"]),
-                    Cell(f"{each['score']['total']:.3f}", f"± {each['score']['total_error']:.3f}",
-                         value=each["score"]["total"]),
+                    _with_error(each["score"], "total"),
                     Cell(f"{each['predicted_latency']:.2f}", value=each["predicted_latency"]),
                     Cell(f"{measured:.2f}", value=measured),
                 ],
                 own,
             )
-        )  # fmt: skip
+        )
     columns = [Column("model", numeric=False), *map(Column, ("loss predicted", "measured", "ms predicted", "measured"))]
     factors = results["corrections"]
     return [
@@ -170,11 +169,22 @@ def _predictions(results: Results, series: Sequence[Series]) -> list[Block]:
         Text(
             "Predictions add up what each swap does alone. Measured together, the loss is "
             f"{factors['loss']:.2f} times and the change of latency {factors['latency']:.2f} times the sum (first "
-            "assemblies); the choice was made a second time with these factors. The loss is detection loss and "
-            "distance to the original's outputs.",
+            "assemblies). The choice was made a second time, with sums corrected by these factors and by what each "
+            "assembly is off beside them, shared among its candidates. The loss is detection loss and distance to the "
+            f"original's outputs.{_order(results['tau'])}",
             note=True,
         ),
     ]
+
+
+def _order(tau: Results | None) -> str:
+    """How well sums tell which assembly loses less."""
+    if tau is None:
+        return ""
+    return (
+        f" Kendall's tau between losses predicted and measured: {tau['tau']:.2f} (95 %: {tau['low']:.2f} to "
+        f"{tau['high']:.2f}, {tau['number']} assemblies; 1: the same order, 0: none)."
+    )
 
 
 def _candidate_table(results: Results) -> Table:
@@ -190,14 +200,13 @@ def _candidate_table(results: Results) -> Table:
 def _candidate_cells(entry: Results, teacher: Results) -> list[Cell]:
     score, cost, error = entry["score"], entry["cost"], entry["imitation_error"]
     faster = cost["ratio_high"] < 1
-    loss = ("", "") if score["total"] is None else (f"{score['total']:.3f}", f"± {score['total_error']:.3f}")
     parameters, flops = (cost[key] - teacher[key] for key in ("parameters", "flops"))
     interval = f"{cost['ratio_low']:.3f} to {cost['ratio_high']:.3f}"
     return [
         Cell(entry["slot"]),
         Cell(entry["candidate"]),
         Cell("diverged" if error is None else f"{error:.3f}", value=error),
-        Cell(*loss, value=score["total"]),
+        _with_error(score, "total"),
         Cell(_ap(score), value=score["ap"]),
         Cell(f"{cost['ratio']:.3f}", interval, tone="good" if faster else "", value=cost["ratio"]),
         Cell(f"{parameters / 1e6:+.3f}", value=parameters),
@@ -228,4 +237,11 @@ def _method(results: Results) -> list[Block]:
 
 
 def _ap(score: Results) -> str:
-    return f"{100 * score['ap']:.1f}"
+    return "-" if score["ap"] is None else f"{100 * score['ap']:.1f}"
+
+
+def _with_error(score: Results, name: str, form: str = ".3f") -> Cell:
+    """A number of a score with its standard error; of what does not answer in numbers, a dash."""
+    if score[name] is None:
+        return Cell("-")
+    return Cell(f"{score[name]:{form}}", f"± {score[f'{name}_error']:.3f}", value=score[name])

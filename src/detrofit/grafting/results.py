@@ -12,14 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from detrofit.deployment.latency import describe_machine
 from detrofit.files import write_file
+from detrofit.grafting.additivity import SumError, kendall_tau
 from detrofit.grafting.assemble import Assembled
 from detrofit.grafting.budget import limits
-from detrofit.grafting.cost import FILE as COSTS
-from detrofit.grafting.cost import Cost
+from detrofit.grafting.cost import Cost, timing_machine
 from detrofit.grafting.library import KEEP
 from detrofit.grafting.score import Score, Scorer
+from detrofit.grafting.verdict import verdict
 from detrofit.grafting.workshop import Workshop
 from detrofit.version import __version__
 
@@ -30,6 +30,7 @@ Results = dict[str, Any]
 def front_of(assembled: Sequence[Assembled], teacher: Cost) -> list[Assembled]:
     """Those than which no other, nor the teacher, is as good in score and better in latency, fastest last."""
     kept = []
+    assembled = [each for each in assembled if math.isfinite(each.score.total)]
     for each in assembled:
         others = [(other.score.total, other.cost.ratio) for other in assembled if other is not each] + [(0.0, 1.0)]
         point = (each.score.total, each.cost.ratio)
@@ -46,7 +47,7 @@ def kept_of(workshop: Workshop, assembled: Sequence[Assembled], teacher: Cost) -
 
 def make_results(
     workshop: Workshop, scorer: Scorer, control: Score, errors: Mapping[str, float], scores: Mapping[str, Score],
-    costs: Mapping[str, Cost], assembled: Sequence[Assembled], corrections: Mapping[str, float],
+    costs: Mapping[str, Cost], assembled: Sequence[Assembled], sums: Mapping[str, SumError],
     finished: Mapping[str, Mapping[str, Any]], knobs: Sequence[Mapping[str, Any]],
 ) -> Results:  # fmt: skip
     """The content of results.json."""
@@ -56,7 +57,7 @@ def make_results(
         "format": 1,
         "detrofit": __version__,
         "date": str(datetime.date.today()),
-        "machine": workshop.record(COSTS).get("machine", describe_machine()),
+        "machine": timing_machine(workshop),
         "teacher": {
             "file": workshop.file.name,
             "score": asdict(scorer.teacher),
@@ -91,14 +92,15 @@ def make_results(
                 "keys": list(each.keys),
                 "predicted_loss": each.predicted_loss,
                 "predicted_latency": each.predicted_latency,
-                "score": asdict(each.score),
+                "score": _numbers(asdict(each.score)),
                 "cost": asdict(each.cost),
                 "finished": asdict(finished[each.name]["score"]) if each.name in finished else None,
                 "file": f"{FRONT}/{each.name}.safetensors" if each in kept else None,
             }
             for each in assembled
         ],
-        "corrections": dict(corrections),
+        "corrections": {kind: each.factor for kind, each in sums.items()},
+        "tau": kendall_tau([each.predicted_loss for each in assembled], [each.score.total for each in assembled]),
         "finished_teacher": asdict(finished[KEEP]["score"]) if KEEP in finished else None,
         "knobs": list(knobs),
         "hours": workshop.record("hours.json"),
@@ -121,49 +123,28 @@ def write_results(workshop: Workshop, results: Results) -> Path:
     return workshop.folder / FRONT / f"{results['winner']}.safetensors"
 
 
-def verdict(results: Results) -> str:
-    """What was found, in a sentence or two."""
-    teacher = results["teacher"]
-    budgets = " and ".join(each["text"] for each in results["settings"]["budgets"])
-    runtime = results["settings"]["runtime"]
-    if results["winner"] == KEEP:
-        faster = [each for each in results["candidates"] if each["cost"]["ratio_high"] < 1]
-        if not faster:
-            return (
-                f"Keep the original: none of the {len(results['candidates'])} candidates makes it faster in {runtime} "
-                "here by more than the timing's uncertainty, whatever it saves in parameters or operations."
-            )
-        return (
-            f"Keep the original: nothing that was assembled is better within {budgets or 'any latency'} in {runtime}."
-        )
-    best = next(each for each in results["assembled"] if each["name"] == results["winner"])
-    score, cost = best["score"], best["cost"]
-    parameters = cost["parameters"] / teacher["cost"]["parameters"]
-    return (
-        f"{best['name']} takes {cost['ratio']:.2f} (95 %: {cost['ratio_low']:.2f} to {cost['ratio_high']:.2f}) of the "
-        f"latency and {parameters:.2f} of the parameters; AP on the search split {100 * score['ap']:.1f}, the "
-        f"original's is {100 * teacher['score']['ap']:.1f}; loss {score['loss']:+.3f} ± {score['loss_error']:.3f}."
-    )
-
-
 def winner_of(workshop: Workshop, assembled: Sequence[Assembled], teacher: Cost) -> Assembled | None:
     """The least loss within the budgets as measured; with none given, the fastest that loses less than random noise.
 
-    None where the original is best: nothing is faster for sure, and no budget asks for fewer parameters.
+    None where the original is best: it is within the budgets and nothing loses less, or nothing is faster for sure, and
+    no budget asks for fewer parameters.
     """
     of_teacher = {"latency": teacher.latency, "parameters": float(teacher.parameters)}
     limit = limits(workshop.settings.budgets, of_teacher)
     within = [
         each
         for each in assembled
-        if teacher.latency * each.cost.ratio <= limit.get("latency", math.inf)
+        if math.isfinite(each.score.total)
+        and teacher.latency * each.cost.ratio <= limit.get("latency", math.inf)
         and each.cost.parameters <= limit.get("parameters", math.inf)
         and ("parameters" in limit or each.cost.ratio_high < 1)
     ]
     if not limit:
         within = [each for each in within if each.score.loss <= 2 * each.score.loss_error]
         return min(within, key=lambda each: each.cost.ratio, default=None)
-    return min(within, key=lambda each: each.score.total, default=None)
+    best = min(within, key=lambda each: each.score.total, default=None)
+    original_will_do = all(of_teacher[kind] <= most for kind, most in limit.items())
+    return None if best is not None and original_will_do and best.score.total >= 0 else best
 
 
 def _write_front(workshop: Workshop, kept: Sequence[Assembled], finished: Mapping[str, Mapping[str, Any]]) -> None:

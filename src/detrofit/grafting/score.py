@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,9 @@ class Score:
     total_error: float
     ap: float
     ap50: float
+
+
+NO_SCORE = Score(*[math.nan] * len(fields(Score)))  # of what does not answer in numbers
 
 
 class Scorer:
@@ -106,6 +109,8 @@ class Scorer:
         return outputs
 
     def _score(self, outputs: list[DetectorOutput]) -> Score:
+        if not all(bool(part.isfinite().all()) for output in outputs for part in output.prediction):
+            return NO_SCORE
         loss = self._detection_losses(outputs) - self._losses
         distance = np.array([self._distance(*pair) for pair in zip(outputs, self._outputs)])
         ap, ap50 = self._average_precision(outputs)
@@ -138,9 +143,10 @@ class Scorer:
 
 
 def score_library(workshop: Workshop, scorer: Scorer, states: States) -> dict[str, Score]:
-    """The score of every candidate alone in the teacher, its norms measured anew; NaN for one that diverged."""
+    """The score of every candidate alone in the teacher, its norms measured anew; NaN for one that has no state."""
     known = workshop.record(FILE)
-    candidates = [candidate for slot in workshop.slots for candidate in slot.candidates]
+    all_of_them = [candidate for slot in workshop.slots for candidate in slot.candidates]
+    candidates = [candidate for candidate in all_of_them if candidate.key in states]
     done = sum(candidate.key in known for candidate in candidates)
     with progress_bar("scoring each candidate in the teacher", len(candidates), done) as advance:
         for candidate in candidates:
@@ -149,7 +155,7 @@ def score_library(workshop: Workshop, scorer: Scorer, states: States) -> dict[st
                 known[candidate.key] = asdict(scorer.score(student))
                 workshop.keep(FILE, known)
                 advance()
-    return {candidate.key: _finite(Score(**known[candidate.key])) for candidate in candidates}
+    return {each.key: Score(**known[each.key]) if each.key in states else NO_SCORE for each in all_of_them}
 
 
 def control(workshop: Workshop, scorer: Scorer) -> Score:
@@ -173,12 +179,12 @@ def control(workshop: Workshop, scorer: Scorer) -> Score:
 
 
 def first_candidates(workshop: Workshop) -> list[Candidate]:
-    """One candidate of every slot, none of which overlap."""
+    """One candidate of every slot, none of which overlap; one that has numbers to learn, where there is one."""
     chosen: list[GraftSlot] = []
     for slot in workshop.slots:
         if not any(slot.overlaps(other) for other in chosen):
             chosen.append(slot)
-    return [slot.candidates[0] for slot in chosen]
+    return [next((each for each in slot.candidates if each.name != "none"), slot.candidates[0]) for slot in chosen]
 
 
 def settled(workshop: Workshop, chosen: list[Candidate], states: Mapping[str, Any]) -> RTDETR:
@@ -203,8 +209,3 @@ def _single(prediction: Prediction, row: int) -> DetectorOutput:
 def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
     error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
     return float(values.mean()), error
-
-
-def _finite(score: Score) -> Score:
-    nan = math.nan
-    return score if math.isfinite(score.total) else Score(nan, nan, nan, nan, nan, nan, score.ap, score.ap50)

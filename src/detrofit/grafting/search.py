@@ -9,13 +9,14 @@ from typing import Any
 from detrofit.config.load import load_experiment, merge_dotted
 from detrofit.config.schema import Experiment
 from detrofit.errors import DetrofitError
+from detrofit.evaluation.curves import read_metrics
 from detrofit.files import write_file
-from detrofit.grafting.finish import rebuild
+from detrofit.grafting.finish import rebuild, train_in
 from detrofit.grafting.graft import GraftResult, graft
+from detrofit.grafting.library import KEEP
+from detrofit.grafting.parallel import OpenExecutor
 from detrofit.grafting.workshop import GraftSettings
-from detrofit.training.loop import resume, train
-from detrofit.training.run_folder import BEST
-from detrofit.training.state import FILE as STATE
+from detrofit.training.run_folder import METRICS
 
 TEACHER, GRAFT, STUDY = "teacher", "graft", "study"
 FINISH_SHARE = 0.2  # of the teacher's epochs, for the fine-tuning and each run of the study
@@ -29,62 +30,59 @@ class SearchResult:
     study: Path | None
 
 
-def search(experiment: Experiment, out: str | Path, settings: GraftSettings, *, seeds: int = 3) -> SearchResult:
+def search(
+    experiment: Experiment,
+    out: str | Path,
+    settings: GraftSettings,
+    *,
+    seeds: int = 3,
+    executor: OpenExecutor | None = None,
+) -> SearchResult:
     """Train a teacher, graft it, fine-tune both, and compare them over seeds on the test split.
 
     The study starts both models from the weights that they had before the fine-tuning and gives both the same epochs;
     it is the one place where the test split is looked at. Called again with the same `out` it goes on where it was
-    stopped. With `seeds` 0 there is no study.
+    stopped. With `seeds` 0 there is no study. Candidates are scored on the split that chose the teacher's checkpoint.
+    `executor` opens where the candidates and the study's runs are trained, by default here.
     """
     out = Path(out)
-    teacher = _train_teacher(experiment, out)
-    epochs = settings.finish_epochs or max(1, round(FINISH_SHARE * _epochs(teacher)))
-    result = graft(teacher, experiment.data, out / GRAFT, replace(settings, finish_epochs=epochs))
-    if not seeds or result.results["winner"] == "keep":
+    values = {**experiment.model_dump(mode="json"), "runs": str(out), "name": TEACHER}
+    teacher = train_in(out / TEACHER, lambda: load_experiment(values))
+    trained = read_metrics(teacher.with_name(METRICS))[-1]["epoch"]
+    epochs = settings.finish_epochs or max(1, round(FINISH_SHARE * trained))
+    settings = replace(settings, finish_epochs=epochs, search_split=experiment.train.val_split)
+    result = graft(teacher, experiment.data, out / GRAFT, settings, executor=executor)
+    if not seeds or result.results["winner"] == KEEP:
         return SearchResult(result, None)
-    _study(experiment, teacher, result, out / STUDY, epochs, seeds)
+    study = study_values(experiment, teacher, result, epochs, seeds)
+    _run_study(study, out / STUDY, executor)
     return SearchResult(result, out / STUDY)
 
 
-def _train_teacher(experiment: Experiment, out: Path) -> Path:
-    """The teacher's best model file, trained or gone on with."""
-    run = out / TEACHER
-    if (run / STATE).exists():
-        return resume(run).folder / BEST
-    return (
-        train(load_experiment({**experiment.model_dump(mode="json"), "runs": str(out), "name": TEACHER})).folder / BEST
-    )
-
-
-def _epochs(teacher: Path) -> int:
-    from detrofit.weights.model_file import read_info
-
-    return int(read_info(teacher).trained.get("epochs", 10))
-
-
-def _study(experiment: Experiment, teacher: Path, result: GraftResult, folder: Path, epochs: int, seeds: int) -> None:
+def _run_study(values: dict[str, Any], folder: Path, executor: OpenExecutor | None) -> None:
     """The teacher and the grafted model, both fine-tuned alike over seeds, scored on the test split."""
     import yaml
 
     from detrofit.comparison.compare import plan_study, run_study
+    from detrofit.comparison.executors import WORKER
     from detrofit.comparison.study import load_study
 
-    values = study_values(experiment, teacher, result, epochs, seeds)
     write_file(folder / "study.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-    run_study(plan_study(load_study(values), folder))
+    run_study(plan_study(load_study(values), folder), executor and executor(WORKER))
 
 
 def study_values(experiment: Experiment, teacher: Path, result: GraftResult, epochs: int, seeds: int) -> dict[str, Any]:
     """The study of a graft, as its YAML holds it."""
     chosen = _assembly_file(result)
+    original = rebuild(teacher, tuple(experiment.plugins))
     base = {
-        "model": rebuild(teacher)["model"],
-        "retrofit": rebuild(teacher)["retrofit"],
+        "model": original["model"],
+        "retrofit": original["retrofit"],
         "weights": str(teacher),
         **{key: value for key, value in experiment.model_dump(mode="json").items() if key in _SHARED},
     }
     base = merge_dotted(base, {"train.epochs": epochs, "train.teacher": str(teacher)})
-    grafted = rebuild(chosen)
+    grafted = rebuild(chosen, tuple(experiment.plugins))
     changes = {**_only_new(grafted["retrofit"], base["retrofit"]), "weights": str(chosen)}
     return {**base, "seeds": seeds, "variants": {"grafted": changes}}
 

@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from detrofit.distillation.features import GIGABYTE, Capture, Lessons, cache_for, endless_batches
+from detrofit.distillation.features import GIGABYTE, Capture, FeatureCache, Lessons, cache_for, endless_batches
 from detrofit.distillation.local import LocalSettings, LocalTraining, Trainee
 from detrofit.distillation.swap import State
 from detrofit.grafting.library import GraftSlot, trained_student
+from detrofit.grafting.parallel import OpenExecutor, train_slots
 from detrofit.grafting.workshop import Workshop, progress_bar
 from detrofit.randomness import derive_seed
 
 States = dict[str, dict[str, State]]  # by candidate's key, then by module name
 
 
-def train_library(workshop: Workshop) -> tuple[States, dict[str, float]]:
-    """The trained states of all candidates, and their imitation errors (NaN: it diverged).
+def train_library(workshop: Workshop, executor: OpenExecutor | None = None) -> tuple[States, dict[str, float]]:
+    """The trained states of all candidates but those that diverged, and all imitation errors (NaN: it diverged).
 
     Where the teacher's features fit into the cache, the slots are trained one after the other from it, else all at
-    once from one stream. Either way the teacher runs once.
+    once from one stream. Either way the teacher runs once. With an `executor` each slot is a job of its own, for which
+    the teacher runs as far as that slot.
     """
-    settings = workshop.settings
-    capture = Capture(workshop.teacher, list(dict.fromkeys(slot.unit for slot in workshop.slots)))
-    lessons = Lessons(
-        capture,
+    trainings = {slot.address: _training(workshop, slot) for slot in workshop.slots}
+    if executor is not None and (waiting := _unfinished(trainings)):
+        train_slots(workshop, waiting, executor)
+        trainings |= {slot.address: _training(workshop, slot) for slot in workshop.slots if slot.address in waiting}
+    folder = workshop.folder / "features"
+    if _unfinished(trainings):
+        lessons = _lessons(workshop, workshop.slots)
+        limit = workshop.settings.cache * GIGABYTE
+        lessons.cache = cache_for(lessons, workshop.settings.steps, folder, limit)
+        if lessons.cache is None:
+            _train_together(workshop, list(trainings.items()), lessons)
+        else:
+            _train_in_turn(workshop, trainings, lessons)
+    FeatureCache(folder).remove()
+    return _results(trainings.values())
+
+
+def train_slot(workshop: Workshop, slot: GraftSlot) -> None:
+    """Train the candidates of one slot by themselves, from where they stand to the end."""
+    training, lessons = _training(workshop, slot), _lessons(workshop, [slot])
+    training.run(lessons.from_number, state_file(workshop.folder, slot.address))
+
+
+def _unfinished(trainings: Mapping[str, LocalTraining]) -> list[str]:
+    return [address for address, training in trainings.items() if training.step < training.settings.steps]
+
+
+def _lessons(workshop: Workshop, slots: Iterable[GraftSlot]) -> Lessons:
+    """What the teacher's modules in these slots do with the training pictures; the same however many slots."""
+    return Lessons(
+        Capture(workshop.teacher, list(dict.fromkeys(slot.unit for slot in slots))),
         endless_batches(workshop.loader, workshop.prepare),
-        inside=settings.inside,
+        inside=workshop.settings.inside,
         autocast=workshop.devices.autocast,
     )
-    trainings = {slot.address: _training(workshop, slot) for slot in workshop.slots}
-    if all(training.step >= settings.steps for training in trainings.values()):
-        return _results(trainings.values())
-    lessons.cache = cache_for(lessons, settings.steps, workshop.folder / "features", settings.cache * GIGABYTE)
-    if lessons.cache is None:
-        _train_together(workshop, list(trainings.items()), lessons)
-    else:
-        _train_in_turn(workshop, trainings, lessons)
-        lessons.cache.remove()
-    return _results(trainings.values())
 
 
 def _training(workshop: Workshop, slot: GraftSlot) -> LocalTraining:
@@ -85,7 +104,7 @@ def _train_together(workshop: Workshop, trainings: Sequence[tuple[str, LocalTrai
 
 def _results(trainings: Iterable[LocalTraining]) -> tuple[States, dict[str, float]]:
     trainees = [trainee for training in trainings for trainee in training.trainees]
-    states: States = {each.key: {each.place: each.module.eval().state_dict()} for each in trainees}
+    states: States = {each.key: {each.place: each.module.eval().state_dict()} for each in trainees if not each.diverged}
     return states, {each.key: each.error for each in trainees}
 
 

@@ -83,9 +83,13 @@ class GraftSettings:
 
 @dataclass
 class Workshop:
-    """A graft in its folder. `stage` files hold what is done, so that one that was stopped goes on."""
+    """A graft in its folder, whose files hold what is done, so that one that was stopped goes on.
+
+    `source` is the data as given, `data_path` that with a split to search on.
+    """
 
     file: Path
+    source: Path
     data_path: Path
     folder: Path
     settings: GraftSettings
@@ -156,29 +160,33 @@ class Workshop:
             spent[step] = spent.get(step, 0.0) + (time.monotonic() - started) / 3600
             self.keep("hours.json", spent)
 
+    def note(self, text: str) -> None:
+        """Something that whoever reads the results must know; once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
     def record(self, name: str) -> dict[str, Any]:
         """What a JSON file of the folder holds; empty before it is written."""
-        file = self.folder / name
-        try:
-            return json.loads(file.read_text("utf-8")) if file.exists() else {}
-        except ValueError:
-            raise DetrofitError(f"{file} is damaged; remove it, and that step is done again") from None
+        return _read(self.folder / name)
 
     def keep(self, name: str, content: Any) -> None:
         """Write a JSON file of the folder, whole."""
         write_file(self.folder / name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def open_workshop(file: Path, data: Path, folder: Path, settings: GraftSettings) -> Workshop:
-    """Check everything that can be known before any work; DetrofitError for what is wrong."""
+def check_runtime(settings: GraftSettings) -> None:
+    """DetrofitError where what the latency shall be measured with is not installed."""
     if settings.runtime not in installed_runtimes():
         raise missing_extra("openvino" if settings.runtime == "openvino" else "onnx", "export")
+
+
+def open_workshop(file: Path, data: Path, folder: Path, settings: GraftSettings) -> Workshop:
+    """Check everything that can be known before any work; DetrofitError for what is wrong."""
     file = file / BEST if file.is_dir() else file
     info = read_info(file)
     teacher = load_model(file, plugins=settings.plugins)
     slots = find_slots(teacher, settings.slots, settings.candidates, source=file.name)
-    if settings.search_split != "val":
-        open_dataset(data).split(settings.search_split)  # where it is not there, that is said
+    _check_search_split(data, settings)
     splits = prepare_data(data, settings.search_split, settings.test_split, folder)
     drawn = folder / "data" / "data.yaml"  # where a part of train was drawn to be searched on
     data_path = drawn if drawn.exists() else splits.path
@@ -191,7 +199,21 @@ def open_workshop(file: Path, data: Path, folder: Path, settings: GraftSettings)
     _claim(folder, file, splits.digest, settings)
     devices = Devices(settings.device)
     teacher = devices.place(teacher).eval().requires_grad_(False)
-    return Workshop(file, data_path, folder, settings, teacher, info, train, search, slots, devices, list(splits.notes))
+    workshop = Workshop(file, data, data_path, folder, settings, teacher, info, train, search, slots, devices)
+    if drawn.exists():
+        workshop.note(
+            f"the data has one split alone beside train, which is never looked at; {len(search)} pictures drawn from "
+            "train are searched on: if the original was trained on them, its AP there flatters it, and what is lost "
+            "against it is overrated"
+        )
+    return workshop
+
+
+def _check_search_split(data: Path, settings: GraftSettings) -> None:
+    if settings.search_split == "train":
+        raise DetrofitError("--search-split train: the candidates learn there; give a split that they have not seen")
+    if settings.search_split != "val":
+        open_dataset(data).split(settings.search_split)  # where it is not there, that is said
 
 
 def _claim(folder: Path, file: Path, digest: str, settings: GraftSettings) -> None:
@@ -200,14 +222,23 @@ def _claim(folder: Path, file: Path, digest: str, settings: GraftSettings) -> No
     kept = {key: value for key, value in asdict(settings).items() if key not in free}
     content = {"detrofit": __version__, "teacher": file_digest(file), "data": digest, "settings": kept}
     content = json.loads(json.dumps(content, default=str))
-    target = folder / IDENTITY
-    if target.exists():
-        known = json.loads(target.read_text("utf-8"))
-        for key, value in content.items():
-            if known.get(key) != value:
-                raise DetrofitError(f"{folder} holds a graft with another '{key}'; choose another --out")
-    else:
-        write_file(target, json.dumps(content, indent=1) + "\n")
+    known = _read(folder / IDENTITY)
+    for key, value in _flat(content).items() if known else ():
+        if _flat(known).get(key) != value:
+            raise DetrofitError(f"{folder} holds a graft with another '{key}'; choose another --out")
+    if not known:
+        write_file(folder / IDENTITY, json.dumps(content, indent=1) + "\n")
+
+
+def _flat(identity: dict[str, Any]) -> dict[str, Any]:
+    return {**identity, **identity["settings"], "settings": None}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text("utf-8")) if file.exists() else {}
+    except ValueError:
+        raise DetrofitError(f"{file} is damaged; remove it, and that step is done again") from None
 
 
 @contextmanager

@@ -1,0 +1,84 @@
+"""What a graft found, in a few sentences, from its results alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detrofit.grafting.budget import Budget, limits
+from detrofit.grafting.library import KEEP
+
+Results = dict[str, Any]
+
+
+def verdict(results: Results) -> str:
+    """The model that is recommended with what it costs and loses, or plainly that it is the original, and why."""
+    if results["winner"] == KEEP:
+        return f"Keep the original: {_why_keep(results)}."
+    best = next(each for each in results["assembled"] if each["name"] == results["winner"])
+    score, cost, teacher = best["score"], best["cost"], results["teacher"]
+    parameters = cost["parameters"] / teacher["cost"]["parameters"]
+    return (
+        f"{best['name']} takes {cost['ratio']:.2f} (95 %: {cost['ratio_low']:.2f} to {cost['ratio_high']:.2f}) of the "
+        f"latency and {parameters:.2f} of the parameters; AP on the search split {100 * score['ap']:.1f}, the "
+        f"original's is {100 * teacher['score']['ap']:.1f}; loss {score['loss']:+.3f} ± {score['loss_error']:.3f}."
+        f"{_finished(best, results)}{_free_knobs(best, results)}"
+    )
+
+
+def _finished(best: Results, results: Results) -> str:
+    if not best["finished"]:
+        return ""
+    both = 100 * best["finished"]["ap"], 100 * results["finished_teacher"]["ap"]
+    return f" Fine-tuned, its AP is {both[0]:.1f}, that of the original fine-tuned alike {both[1]:.1f}."
+
+
+def _free_knobs(best: Results, results: Results) -> str:
+    """What needs no graft and does at least as well, which whoever reads this would rather take."""
+    ap = (best["finished"] or best["score"])["ap"]
+    better = [each for each in results["knobs"] if each["ratio"] <= best["cost"]["ratio"] and each["ap"] >= ap]
+    if not better:
+        return ""
+    most = max(better, key=lambda each: each["ap"])
+    return (
+        f" But no graft is needed for that: {knob_text(most)} give AP {100 * most['ap']:.1f} at {most['ratio']:.2f} of "
+        "the latency; `detrofit trade` writes that model."
+    )
+
+
+def knob_text(point: Results) -> str:
+    """A point of the free knobs in words."""
+    height, width = point["imgsz"]
+    return f"{width} x {height} pixels, {point['num_queries']} queries and {point['decoder_layers']} decoder layers"
+
+
+def _why_keep(results: Results) -> str:
+    budgets = [Budget(**each) for each in results["settings"]["budgets"]]
+    asked, runtime = " and ".join(each.text for each in budgets), results["settings"]["runtime"]
+    limit = limits(budgets, _amounts(results["teacher"], results))
+    if budgets and _excess(results["teacher"], results, limit) <= 1:
+        return f"it is within {asked} itself, and nothing that was assembled loses less"
+    if "parameters" not in limit and not any(each["cost"]["ratio_high"] < 1 for each in results["candidates"]):
+        return (
+            f"none of the {len(results['candidates'])} candidates makes it faster in {runtime} here by more than the "
+            "timing's uncertainty, whatever it saves in parameters or operations"
+        )
+    if not limit or not results["assembled"]:
+        return f"nothing that was assembled is faster in {runtime} for sure and loses no more than chance"
+    near = min(results["assembled"], key=lambda each: _excess(each, results, limit))
+    cost, share = near["cost"], near["cost"]["parameters"] / results["teacher"]["cost"]["parameters"]
+    return (
+        f"put together and measured, nothing is within {asked} and faster for sure; the nearest, {near['name']}, takes "
+        f"{cost['ratio']:.2f} (95 %: {cost['ratio_low']:.2f} to {cost['ratio_high']:.2f}) of the latency in {runtime} "
+        f"and {share:.2f} of the parameters"
+    )
+
+
+def _amounts(entry: Results, results: Results) -> dict[str, float]:
+    latency = results["teacher"]["cost"]["latency"] * entry["cost"]["ratio"]
+    return {"latency": latency, "parameters": float(entry["cost"]["parameters"])}
+
+
+def _excess(entry: Results, results: Results, limit: dict[str, float]) -> float:
+    """What it takes of the tightest limit as a share; at most 1 within the budgets."""
+    amounts = _amounts(entry, results)
+    return max(amounts[kind] / most for kind, most in limit.items())

@@ -1,0 +1,117 @@
+"""Who wins, and what is said about it, on numbers made for the purpose."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from detrofit.grafting.assemble import Assembled
+from detrofit.grafting.budget import parse_budget
+from detrofit.grafting.cost import Cost
+from detrofit.grafting.library import KEEP
+from detrofit.grafting.results import front_of, kept_of, winner_of
+from detrofit.grafting.score import NO_SCORE, Score
+from detrofit.grafting.verdict import verdict
+
+TEACHER = Cost(10.0, 9.9, 10.1, 1.0, 1.0, 1.0, 2_000_000, 7)
+AS_TRAINED = Score(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.7)
+
+
+def model(name: str, loss: float, ratio: float, parameters: float = 1.0, error: float = 0.05) -> Assembled:
+    score = Score(loss, error, 0.1, 0.01, loss + 0.1, error, 0.5 - loss / 10, 0.7)
+    ends = (ratio, ratio - 0.02, ratio + 0.02)
+    cost = Cost(*(10 * each for each in ends), *ends, int(parameters * TEACHER.parameters), 7)
+    return Assembled(name, (f"slot={name}",), loss, 10 * ratio, score, cost, Path(name))
+
+
+def workshop(*budgets: str) -> Any:
+    return SimpleNamespace(settings=SimpleNamespace(budgets=tuple(map(parse_budget, budgets))))
+
+
+def told(
+    assembled: list[Assembled], *budgets: str, knobs: Any = (), finished: bool = False, faster: bool = True
+) -> str:
+    """The verdict on results that hold these models."""
+    winner = winner_of(workshop(*budgets), assembled, TEACHER)
+    after = asdict(AS_TRAINED) | {"ap": 0.55} if finished else None
+    candidate = {"cost": {"ratio_high": 0.9 if faster else 1.01}}
+    return verdict(
+        {
+            "winner": winner.name if winner else KEEP,
+            "settings": {"budgets": [asdict(parse_budget(text)) for text in budgets], "runtime": "openvino"},
+            "teacher": {"cost": asdict(TEACHER), "score": asdict(AS_TRAINED)},
+            "assembled": [
+                {"name": each.name, "cost": asdict(each.cost), "score": asdict(each.score), "finished": after}
+                for each in assembled
+            ],
+            "candidates": [candidate] * 3,
+            "knobs": list(knobs),
+            "finished_teacher": after and after | {"ap": 0.6},
+        }
+    )
+
+
+def test_the_least_loss_within_the_budget_as_measured_wins():
+    slow, good, poor = model("slow", 0.0, 0.72), model("good", 0.2, 0.68), model("poor", 0.4, 0.5)
+    assert winner_of(workshop("0.7x"), [slow, poor, good], TEACHER) is good
+    assert winner_of(workshop("0.7x", "0.6xparams"), [slow, poor, good], TEACHER) is None
+    said = told([slow, poor, good], "0.7x")
+    assert said.startswith("good takes 0.68 (95 %: 0.66 to 0.70) of the latency and 1.00 of the parameters; AP")
+
+
+def test_parameters_count_without_time_where_they_are_asked_for():
+    small = model("small", 0.3, 1.0, parameters=0.5)
+    assert winner_of(workshop("0.6xparams"), [small, model("fast", 0.1, 0.7)], TEACHER) is small
+    assert kept_of(workshop("0.6xparams"), [small], TEACHER) == [small], "behind the front of latency, but handed over"
+
+
+def test_without_a_budget_the_fastest_wins_that_loses_no_more_than_chance():
+    same, lossy = model("same", 0.09, 0.8), model("lossy", 0.11, 0.5)
+    assert winner_of(workshop(), [same, lossy], TEACHER) is same
+    assert winner_of(workshop(), [lossy], TEACHER) is None
+    assert "nothing that was assembled is faster in openvino for sure and loses no more" in told([lossy])
+
+
+def test_a_budget_that_the_original_meets_keeps_it_unless_something_loses_less():
+    assert winner_of(workshop("3Mparams"), [model("a", 0.1, 0.8)], TEACHER) is None
+    assert "it is within 3Mparams itself, and nothing" in told([model("a", 0.1, 0.8)], "3Mparams")
+    better = model("better", -0.3, 0.8)
+    assert winner_of(workshop("12ms"), [better], TEACHER) is better
+
+
+def test_what_was_predicted_to_fit_and_does_not_is_named_as_the_nearest():
+    said = told([model("near", 0.1, 0.75), model("far", 0.0, 0.9)], "0.7x")
+    assert "nothing is within 0.7x and faster for sure; the nearest, near, takes 0.75 (95 %: 0.73 to 0.77)" in said
+
+
+def test_where_nothing_is_faster_it_says_so():
+    assert "none of the 3 candidates makes it faster in openvino" in told([], "0.7x", faster=False)
+
+
+def test_free_knobs_that_do_as_well_are_told():
+    point = {"imgsz": [160, 192], "num_queries": 50, "decoder_layers": 2, "ratio": 0.6, "ap": 0.49}
+    good = model("good", 0.2, 0.68)
+    assert "no graft is needed for that: 192 x 160 pixels, 50 queries and 2 decoder layers give AP 49.0" in told(
+        [good], "0.7x", knobs=[point]
+    )
+    assert "no graft is needed" not in told([good], "0.7x", knobs=[point | {"ap": 0.3}])
+    assert "no graft is needed" not in told([good], "0.7x", knobs=[point | {"ratio": 0.9}])
+    said = told([good], "0.7x", knobs=[point], finished=True)
+    assert "Fine-tuned, its AP is 55.0, that of the original fine-tuned alike 60.0." in said
+    assert "no graft is needed" not in said, "what is handed over is the fine-tuned model"
+
+
+def test_the_front_holds_what_nothing_beats_and_no_model_without_numbers():
+    good, worse, slower = model("good", 0.2, 0.6), model("worse", 0.3, 0.6), model("slower", 0.1, 1.1)
+    broken = Assembled("broken", (), 0.0, 5.0, NO_SCORE, good.cost, Path("broken"))
+    assert front_of([worse, slower, good, broken], TEACHER) == [good]
+    assert winner_of(workshop("0.7x"), [broken, worse], TEACHER) is worse
+
+
+@pytest.mark.parametrize("budget", ["0.7x", "0.6xparams", "3ms"])
+def test_there_is_always_a_sentence(budget):
+    assert told([], budget).startswith("Keep the original: ")
