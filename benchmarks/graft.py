@@ -5,9 +5,10 @@
 
 FOLDER holds bccd (Pascal VOC), cards (YOLO) and deeppcb (COCO). A part is DATA-SEED/STEP, and `--only` takes beginnings
 of such names. A finished part is in benchmarks/graft.json and is not done again; one that was stopped goes on where it
-was. `--steps` and `--batch` of the local training and `--finish` epochs are for a quick look, best with a `--record` of
-its own. Everything is chosen on validation splits. The step `test` comes last for each teacher and is the only one that
-looks at the test split.
+was, and one that cannot be done is told in a line, before the next is begun. `--steps` and `--batch` of the local
+training, `--rounds` of timing and `--finish` epochs are for a quick look, best with a `--record` of its own. Everything
+is chosen on validation splits. The step `test` comes last for each teacher and is the only one that looks at the test
+split.
 """
 
 from __future__ import annotations
@@ -16,35 +17,42 @@ import argparse
 import datetime
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from graft_tables import table
 
 from detrofit.config.load import load_experiment, merge_dotted
 from detrofit.deployment.latency import describe_machine
+from detrofit.errors import DetrofitError
+from detrofit.evaluation.curves import read_metrics
 from detrofit.files import write_file
+from detrofit.grafting.additivity import kendall_tau
 from detrofit.grafting.assemble import assemble_choices
-from detrofit.grafting.budget import parse_budget
+from detrofit.grafting.budget import BudgetError, parse_budget
 from detrofit.grafting.choice import Choice
-from detrofit.grafting.cost import cost_library
-from detrofit.grafting.finish import finish, rebuild
-from detrofit.grafting.graft import graft, kendall_tau
+from detrofit.grafting.cost import Cost, cost_library
+from detrofit.grafting.finish import finish, rebuild, train_in
+from detrofit.grafting.graft import GraftResult, graft
 from detrofit.grafting.library import KEEP
-from detrofit.grafting.score import Scorer, score_library
+from detrofit.grafting.score import Score, Scorer, first_candidates, score_library, settled
 from detrofit.grafting.training import train_library
 from detrofit.grafting.workshop import GraftSettings, Workshop, open_workshop
+from detrofit.model.build import assemble
 from detrofit.model.costs import count_parameters
+from detrofit.parts.retrofit import parse_retrofit
 from detrofit.randomness import derive_seed
-from detrofit.training.loop import resume, train
+from detrofit.training.run_folder import BEST, METRICS
 from detrofit.training.score import score_file
-from detrofit.training.state import FILE as STATE
-from detrofit.weights.model_file import load_model
+from detrofit.weights.model_file import load_model, read_info, save_model
+from detrofit.weights.truncate import truncated
 
 RECORD = Path(__file__).with_name("graft.json")
 FLIPS = {"augment.vertical_flip": 0.5}  # blood cells and boards have no up
@@ -63,6 +71,7 @@ RECIPE: dict[str, Any] = {
 }
 EXTRADW = {"part": "extradw", "expand": 2.0, "at": {"shortcut": "vd"}}
 DEEP = ("backbone.stage[3,4].block",)
+TOOL: dict[str, Any] = {}  # how the step `graft` calls it beside the budget: as it comes
 BUDGET = "0.7x"
 FINISH_EPOCHS = 8
 RANDOM_ASSEMBLIES = 8  # five are rivals, all with the best few are what Kendall's tau is taken over
@@ -76,6 +85,7 @@ REPLACED = {
     "stage 1": ("backbone.stage1.block",),
     "neck": ("encoder.fusion_block",),
 }
+CONTROLS = ("stages 3 and 4", "all stages", "neck")
 Row = dict[str, Any]
 
 
@@ -97,19 +107,25 @@ class Bench:
 
     def train(self, name: str, **changes: Any) -> Path:
         """The best model file of a training, gone on with if it was stopped."""
-        run = self.folder / name
-        result = resume(run) if (run / STATE).exists() else train(load_experiment(self.values(name=name, **changes)))
-        return result.folder / "best.safetensors"
+        return train_in(self.folder / name, lambda: load_experiment(self.values(name=name, **changes)))
 
     @property
     def teacher(self) -> Path:
-        return self.folder / "teacher" / "best.safetensors"
+        return self.folder / "teacher" / BEST
+
+    def row(self, step: str) -> Row:
+        """What another step of this teacher found; DetrofitError where it has not been done."""
+        found = _read(self.record).get(f"{self.name}/{step}")
+        if found is None:
+            raise DetrofitError(f"this needs {self.name}/{step}, which is not done")
+        return found
 
     def settings(self, **changes: Any) -> GraftSettings:
         values: dict[str, Any] = {"seed": self.seed, "workers": 0, "knobs": False, **self.local, **changes}
         return GraftSettings(**values)
 
     def workshop(self, folder: str, **changes: Any) -> Workshop:
+        """A graft's folder, with the slots and candidates to try there."""
         return open_workshop(self.teacher, self.path, self.folder / folder, self.settings(**changes))
 
 
@@ -120,10 +136,8 @@ def teacher(bench: Bench) -> Row:
 
 def control(bench: Bench) -> Row:
     """The deep blocks, and all blocks, filled with random numbers: what a graft without any training is worth."""
-    from detrofit.grafting.score import first_candidates, settled
-
     rows = {}
-    for label in ("stages 3 and 4", "all stages", "neck"):
+    for label in CONTROLS:
         workshop = bench.workshop(f"control {label}", slots=REPLACED[label], candidates=_candidates(label))
         scorer = Scorer(workshop)
         rows[label] = asdict(scorer.score(settled(workshop, first_candidates(workshop), {})))
@@ -138,15 +152,24 @@ def blocks(bench: Bench) -> Row:
 
 
 def whole(bench: Bench) -> Row:
-    """The tool as it comes, under the budget, with fine-tuning of its front and of the teacher."""
-    result = graft(
-        bench.teacher,
-        bench.path,
-        bench.folder / "graft",
-        bench.settings(budgets=(parse_budget(BUDGET),), finish_epochs=bench.finish_epochs, knobs=True),
-    )
-    kept = ("verdict", "winner", "assembled", "teacher", "finished_teacher", "control", "corrections", "hours", "knobs")
-    return {key: result.results[key] for key in kept} | {"looks": result.results["search"]["looks"]}
+    """The tool as it comes, under the budget, with fine-tuning of its front and of the teacher.
+
+    Where nothing meets the budget, what is nearest is noted, and the front at several levels takes its place.
+    """
+    missed = None
+    try:
+        result = _whole(bench, BUDGET)
+    except BudgetError as error:
+        missed, result = str(error).partition(";")[0], _whole(bench)
+    kept = ("verdict", "winner", "assembled", "teacher", "finished_teacher", "control", "corrections", "tau", "hours",
+            "knobs")  # fmt: skip
+    return {key: result.results[key] for key in kept} | {"looks": result.results["search"]["looks"], "missed": missed}
+
+
+def _whole(bench: Bench, *budgets: str) -> GraftResult:
+    limits = tuple(map(parse_budget, budgets))
+    settings = bench.settings(**{"budgets": limits, "finish_epochs": bench.finish_epochs, "knobs": True, **TOOL})
+    return graft(bench.teacher, bench.path, bench.folder / "graft", settings)
 
 
 def replaced(bench: Bench, label: str) -> Row:
@@ -155,47 +178,74 @@ def replaced(bench: Bench, label: str) -> Row:
 
 
 def assemblies(bench: Bench) -> Row:
-    """Random assemblies within the budget, trained locally as the chosen ones, and Kendall's tau over all."""
-    workshop = bench.workshop("graft", budgets=(parse_budget(BUDGET),))
+    """Random assemblies within the budget, trained locally as the chosen ones, and Kendall's tau over all.
+
+    Where nothing meets the budget, they are within half of what the fastest saves.
+    """
+    grafted = bench.row("graft")
+    workshop = bench.workshop("graft", **TOOL)
     states, _ = train_library(workshop)
     scorer = Scorer(workshop)
     scores, costs = score_library(workshop, scorer, states), cost_library(workshop, states)
-    drawn = _random_choices(workshop, costs, scores, RANDOM_ASSEMBLIES)
+    fastest = min((each["cost"]["ratio"] for each in grafted["assembled"]), default=1.0)
+    limit = parse_budget(BUDGET).amount if grafted["missed"] is None else (1 + fastest) / 2
+    drawn = _random_choices(workshop, costs, scores, limit, RANDOM_ASSEMBLIES)
     made = assemble_choices(workshop, scorer, drawn, states, costs, scores)
     files = {each.name: each.file for each in made}
-    finished = finish(workshop, scorer, files, bench.finish_epochs)
-    results = json.loads((workshop.folder / "results.json").read_text("utf-8"))
-    chosen = [each for each in results["assembled"] if each["finished"]]
-    predicted = [each.predicted_loss for each in made] + [each["predicted_loss"] for each in chosen]
-    before = [each.score.total for each in made] + [each["score"]["total"] for each in chosen]
-    after = [finished[each.name]["score"].total for each in made] + [each["finished"]["total"] for each in chosen]
+    finished = finish(workshop, scorer, files, bench.finish_epochs) if bench.finish_epochs else {}
+    random = {each.name: {"keys": each.keys, "predicted_loss": each.predicted_loss, "score": asdict(each.score),
+                          "cost": asdict(each.cost), "finished": _after(finished, each.name)}
+              for each in made}  # fmt: skip
+    together = [*random.values(), *(each for each in grafted["assembled"] if each["name"] not in random)]
+    tuned = [each for each in together if each["finished"]]
     return {
-        "random": {each.name: {"keys": each.keys, "score": asdict(each.score), "cost": asdict(each.cost),
-                               "finished": asdict(finished[each.name]["score"])} for each in made},
-        "tau before fine-tuning": kendall_tau(predicted, before),
-        "tau after fine-tuning": kendall_tau(predicted, after),
-    }  # fmt: skip
+        "limit": limit,
+        "random": random,
+        "tau before fine-tuning": _tau(together, "score"),
+        "tau after fine-tuning": _tau(tuned, "finished"),
+    }
+
+
+def _after(finished: Row, name: str) -> Row | None:
+    """The score after fine-tuning, where that was done."""
+    return asdict(finished[name]["score"]) if name in finished else None
+
+
+def _tau(entries: list[Row], score: str) -> Row | None:
+    return kendall_tau([each["predicted_loss"] for each in entries], [each[score]["total"] for each in entries])
 
 
 def rivals(bench: Bench) -> Row:
-    """Trainings with the compute of a teacher and a whole graft together, and no graft."""
-    record = _read(bench.record)
-    extra = _extra_epochs(record[f"{bench.name}/teacher"], record[f"{bench.name}/graft"])
-    epochs = int(bench.values()["train"]["epochs"]) + extra
-    winner = record[f"{bench.name}/graft"]["winner"]
-    chosen = bench.folder / "graft" / "assemblies" / f"{winner}.safetensors"
+    """Trainings with the compute of a teacher and a whole graft together, and no graft; and the free knobs."""
+    grafted = bench.row("graft")
+    epochs = int(bench.values()["train"]["epochs"]) + _extra_epochs(bench.row("teacher"), grafted)
     candidates: dict[str, dict[str, Any]] = {
         "teacher trained longer": {},
         "all ExtraDW from random numbers": {"retrofit": {"backbone.stage[1,2,3,4].block": EXTRADW}},
     }
-    if winner != KEEP:
+    rows: dict[str, Row] = {}
+    if grafted["winner"] != KEEP:
+        chosen = bench.folder / "graft" / "assemblies" / f"{grafted['winner']}.safetensors"
         candidates["the chosen parts from random numbers"] = {"retrofit": rebuild(chosen)["retrofit"]}
-        share = count_parameters(load_model(chosen)) / count_parameters(load_model(bench.teacher))
-        candidates["uniformly narrower"] = {"retrofit": {"backbone": _narrower(share)}}
-    rows = {}
+        narrower = _narrower(bench, count_parameters(load_model(chosen)))
+        candidates["uniformly narrower"] = {"retrofit": {"backbone": narrower}}
+        winner = next(each for each in grafted["assembled"] if each["name"] == grafted["winner"])
+        rows |= _best_knobs(bench, grafted["knobs"], winner["cost"]["ratio"])
     for label, changes in candidates.items():
         rows[label] = _scored(bench.train(f"rival {label}", **{**changes, "train.epochs": epochs}))
     return {"epochs": epochs, "rows": rows}
+
+
+def _best_knobs(bench: Bench, points: list[Row], ratio: float) -> dict[str, Row]:
+    """The teacher with fewer queries, layers or pixels that is no slower than the graft; none if there is none."""
+    within = [each for each in points if each["ratio"] <= ratio]
+    if not within:
+        return {}
+    best = max(within, key=lambda each: each["ap"])
+    model = truncated(load_model(bench.teacher), num_queries=best["num_queries"], decoder_layers=best["decoder_layers"])
+    file = bench.folder / "rival free knobs" / BEST
+    save_model(file, model, replace(read_info(bench.teacher), input_size=tuple(best["imgsz"])))
+    return {"free knobs": {"val AP": best["ap"], "ratio": best["ratio"], "parameters": count_parameters(model)} | best}
 
 
 def test(bench: Bench) -> Row:
@@ -206,7 +256,7 @@ def test(bench: Bench) -> Row:
               for path in sorted((bench.folder / "graft" / "assemblies").glob("*.safetensors"))}  # fmt: skip
     files |= {path.stem + ", deep blocks": path
               for path in sorted((bench.folder / "blocks" / "assemblies").glob("*.safetensors"))}  # fmt: skip
-    files |= {run.name: run / "best.safetensors" for run in sorted(bench.folder.glob("rival *"))}
+    files |= {run.name: run / BEST for run in sorted(bench.folder.glob("rival *"))}
     rows = {}
     for label, file in files.items():
         _, evaluation = score_file(file, bench.path, "test", workers=0, out=bench.folder / "test" / label)
@@ -238,8 +288,6 @@ def parts() -> Iterator[str]:
 
 def _all_replaced(bench: Bench, folder: str, label: str, finish_epochs: int) -> Row:
     """Every slot of a kind filled with one candidate: before and after the second pass, and after fine-tuning."""
-    from detrofit.grafting.score import settled
-
     workshop = bench.workshop(folder, slots=REPLACED[label], candidates=_candidates(label))
     scorer = Scorer(workshop)
     states, errors = train_library(workshop)
@@ -259,9 +307,9 @@ def _all_replaced(bench: Bench, folder: str, label: str, finish_epochs: int) -> 
         "cost of the original": asdict(costs[KEEP]),
         "hours": workshop.record("hours.json"),
     }
-    if finish_epochs:
-        finished = finish(workshop, scorer, {KEEP: bench.teacher, made.name: made.file}, finish_epochs)
-        row["fine-tuned"] = {name: asdict(each["score"]) for name, each in finished.items()}
+    if finish_epochs:  # the teacher, fine-tuned alike, is among the results of the step `graft`
+        finished = finish(workshop, scorer, {made.name: made.file}, finish_epochs)
+        row["fine-tuned"] = _after(finished, made.name)
     return row
 
 
@@ -271,27 +319,47 @@ def _candidates(label: str) -> tuple[Any, ...]:
     return (EXTRADW,)
 
 
-def _random_choices(workshop: Workshop, costs: Any, scores: Any, count: int) -> list[Choice]:
-    """Random candidates for all slots that together meet the budget by their sums."""
+def _random_choices(
+    workshop: Workshop, costs: dict[str, Cost], scores: dict[str, Score], limit: float, count: int
+) -> list[Choice]:
+    """Random candidates for all slots that by their sums take at most that share of the latency."""
     generator = np.random.default_rng(derive_seed(workshop.settings.seed, "random assemblies"))
-    base = costs[KEEP].latency
-    limit = workshop.settings.budgets[0].limit(base)
     found: dict[tuple[str, ...], Choice] = {}
     for _ in range(100_000):
-        drawn = [slot.candidates[n] for slot in workshop.slots
-                 if (n := int(generator.integers(len(slot.candidates) + 1))) < len(slot.candidates)]  # fmt: skip
-        keys = tuple(each.key for each in drawn if math.isfinite(scores[each.key].total))
-        if keys and base + sum(costs[key].latency - base for key in keys) <= limit:
+        drawn = _random_candidates(workshop, generator)
+        keys = tuple(key for key in drawn if math.isfinite(scores[key].total))
+        if keys and 1 + sum(costs[key].ratio - 1 for key in keys) <= limit:
             found[keys] = Choice(keys, sum(scores[key].total for key in keys), {})
         if len(found) == count:
             break
     return list(found.values())
 
 
-def _narrower(share: float) -> dict[str, Any]:
-    """A ResNet-18-vd whose stages are narrower alike; parameters go with the square of the width."""
-    widths = [max(8, 8 * round(width * math.sqrt(share) / 8)) for width in (16, 40, 80, 160)]
-    return {"part": "resnet-vd", "depth": 18, "widths": widths}
+def _random_candidates(workshop: Workshop, generator: np.random.Generator) -> list[str]:
+    """For each slot one of its candidates or the original, all alike; of slots that overlap the first drawn counts."""
+    drawn: dict[int, str] = {}
+    for number in generator.permutation(len(workshop.slots)).tolist():
+        slot = workshop.slots[number]
+        place = int(generator.integers(len(slot.candidates) + 1))
+        if place < len(slot.candidates) and not any(slot.overlaps(workshop.slots[other]) for other in drawn):
+            drawn[number] = slot.candidates[place].key
+    return [drawn[number] for number in sorted(drawn)]
+
+
+def _narrower(bench: Bench, parameters: int) -> dict[str, Any]:
+    """The teacher's ResNet-vd, its stages narrower alike, so that the whole comes nearest to so many parameters."""
+    teacher = load_model(bench.teacher)
+    stock, backbone = parse_retrofit(teacher.slots), dict(teacher.slots["backbone"])
+
+    def narrowed(share: float) -> dict[str, Any]:
+        return backbone | {"widths": [max(8, 8 * round(width * share / 8)) for width in backbone["widths"]]}
+
+    def size(part: dict[str, Any]) -> int:
+        swap = parse_retrofit({"backbone": part})
+        with torch.device("meta"):
+            return count_parameters(assemble(teacher.frame, stock, swap, num_classes=teacher.num_classes)[0])
+
+    return min((narrowed(step / 40) for step in range(8, 41)), key=lambda part: abs(size(part) - parameters))
 
 
 def _extra_epochs(trained: Row, grafted: Row) -> int:
@@ -300,9 +368,7 @@ def _extra_epochs(trained: Row, grafted: Row) -> int:
 
 
 def _scored(file: Path) -> Row:
-    from detrofit.evaluation.curves import read_metrics
-
-    rows = read_metrics(file.parent / "metrics.jsonl")
+    rows = read_metrics(file.with_name(METRICS))
     return {"val AP": max(row["AP"] for row in rows), "epochs": rows[-1]["epoch"],
             "parameters": count_parameters(load_model(file))}  # fmt: skip
 
@@ -332,50 +398,6 @@ def _do(part: str, bench: Bench) -> None:
     write_file(bench.record, json.dumps({**_read(bench.record), part: {**row, **facts}}, indent=1) + "\n")
 
 
-def table(record: dict[str, Row]) -> str:
-    """The rows of docs/graft.md as Markdown: AP on the validation split, of 100, each with where it comes from."""
-    lines = ["| data, seed | model | parameters, M | latency | val AP | test AP | minutes |", "| --- " * 7 + "|"]
-    for name in dict.fromkeys(part.split("/")[0] for part in record):
-        lines += [f"| {name} | {' | '.join(cells)} |" for cells in _table_rows(name, record)]
-    return "\n".join(lines)
-
-
-def _table_rows(name: str, record: dict[str, Row]) -> Iterator[list[str]]:
-    tested = record.get(f"{name}/test", {})
-
-    def row(label: str, ap: float, minutes: float | None = None, cost: Row | None = None, test: str = "",
-            parameters: int | None = None) -> list[str]:  # fmt: skip
-        size = cost["parameters"] if cost else parameters
-        latency = f"{cost['ratio']:.2f} ({cost['ratio_low']:.2f} to {cost['ratio_high']:.2f})" if cost else ""
-        of_test = f"{100 * tested[test]['AP']:.1f}" if test in tested else ""
-        return [label, f"{size / 1e6:.2f}" if size else "", latency, f"{100 * ap:.1f}", of_test,
-                "" if minutes is None else f"{minutes:.1f}"]  # fmt: skip
-
-    if trained := record.get(f"{name}/teacher"):
-        yield row("teacher", trained["val AP"], trained["minutes"], test="teacher", parameters=trained["parameters"])
-    for label, score in record.get(f"{name}/control", {}).items():
-        if isinstance(score, dict) and label in REPLACED:
-            yield row(f"{label}: random numbers, no training", score["ap"])
-    if deep := record.get(f"{name}/blocks"):
-        yield row("stages 3 and 4: ExtraDW, first pass", deep["first pass alone"]["ap"])
-        yield row("stages 3 and 4: ExtraDW, both passes", deep["both passes"]["ap"], deep["minutes"], deep["cost"])
-    if grafted := record.get(f"{name}/graft"):
-        for each in grafted["assembled"]:
-            label = "chosen" if each["name"] == grafted["winner"] else "assembled"
-            yield row(f"{label} {each['name']}", each["score"]["ap"], None, each["cost"],
-                      test=f"{each['name']}, no fine-tuning")  # fmt: skip
-            if each["finished"]:
-                yield row(f"{label} {each['name']}, fine-tuned", each["finished"]["ap"], None, each["cost"],
-                          test=each["name"])  # fmt: skip
-    for label in REPLACED:
-        if all_of_it := record.get(f"{name}/replaced {label}"):
-            cost = all_of_it["cost"]
-            yield row(f"{label}: all replaced, first pass", all_of_it["first pass alone"]["ap"], None, cost)
-            yield row(f"{label}: all replaced, both passes", all_of_it["both passes"]["ap"], all_of_it["minutes"], cost)
-    for label, rival in record.get(f"{name}/rivals", {}).get("rows", {}).items():
-        yield row(label, rival["val AP"], test=f"rival {label}", parameters=rival["parameters"])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path)
@@ -385,13 +407,19 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--runtime", choices=("openvino", "onnxruntime", "torch"), default="openvino")
     parser.add_argument("--finish", type=int, default=FINISH_EPOCHS)
     parser.add_argument("--record", type=Path, default=RECORD)
     arguments = parser.parse_args()
     if arguments.table:
         print(table(_read(arguments.record)))
         return
-    local = {"steps": arguments.steps, "second_steps": arguments.steps // 2, "batch": arguments.batch}
+    if arguments.data is None and not arguments.list:
+        parser.error("give --data FOLDER")
+    local = {"steps": arguments.steps, "second_steps": arguments.steps // 2, "batch": arguments.batch,
+             "rounds": arguments.rounds, "runtime": arguments.runtime}  # fmt: skip
+    failed = False
     for part in parts():
         done = part in _read(arguments.record)
         wanted = not arguments.only or any(part.startswith(each) for each in arguments.only)
@@ -400,7 +428,12 @@ def main() -> None:
         elif wanted and not done:
             print(part, flush=True)
             bench = Bench(part.split("/")[0], arguments.data, arguments.runs, local, arguments.finish, arguments.record)
-            _do(part, bench)
+            try:
+                _do(part, bench)
+            except DetrofitError as error:
+                failed = True
+                print(f"{part} cannot be done: {error}", file=sys.stderr, flush=True)
+    sys.exit(int(failed))
 
 
 if __name__ == "__main__":

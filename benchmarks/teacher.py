@@ -104,7 +104,8 @@ def main() -> None:
     if longer > arguments.epochs:
         variants[f"alone, {arguments.epochs} epochs"] = {"train.epochs": arguments.epochs}
     base = merge_dotted(base, {"train.epochs": longer})
-    study = load_study({**base, "variants": variants, "seeds": arguments.seeds})
+    # All are one network, so that there is no latency to compare.
+    study = load_study({**base, "variants": variants, "seeds": arguments.seeds, "latency_rounds": 0})
     run_study(plan_study(study, arguments.runs / "study"))
     print(f"report: {arguments.runs / 'study' / 'report.html'}")
 

@@ -1,0 +1,115 @@
+"""The record of benchmarks/graft.py as the table and the sentences that docs/graft.md includes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def table(record: dict[str, Row]) -> str:
+    """The rows of docs/graft.md as Markdown, AP on the validation split, of 100; below it what they say together."""
+    if not record:
+        return "No part has been measured yet."
+    names = list(dict.fromkeys(part.split("/")[0] for part in record))
+    lines = ["| data, seed | model | parameters, M | latency | val AP | test AP | minutes |", "| --- " * 7 + "|"]
+    lines += [f"| {name} | {' | '.join(cells)} |" for name in names for cells in _table_rows(name, record)]
+    findings = [f"- {name}: {line}" for name in names for line in _findings(name, record)]
+    kinds = dict.fromkeys(name.rsplit("-", 1)[0] for name in names)
+    findings += [line for kind in kinds for line in _agreement(kind, record)]
+    machines = sorted({f"{row['machine']}, {row['threads']} threads, {row['date']}" for row in record.values()})
+    return "\n".join([*lines, "", *findings, "", f"Measured on {'; '.join(machines)}."])
+
+
+def _findings(name: str, record: dict[str, Row]) -> Iterator[str]:
+    """What the graft of a teacher says, and how well sums order what is measured."""
+    if grafted := record.get(f"{name}/graft"):
+        yield grafted["verdict"] + (f" ({grafted['missed']})" if grafted["missed"] else "")
+    for when in ("before", "after"):
+        tau = record.get(f"{name}/assemblies", {}).get(f"tau {when} fine-tuning")
+        if tau:
+            yield (
+                f"Kendall's tau of predicted and measured loss {when} fine-tuning, {tau['number']} assemblies: "
+                f"{tau['tau']:.2f} (95 %: {tau['low']:.2f} to {tau['high']:.2f})"
+            )
+
+
+def _agreement(kind: str, record: dict[str, Row]) -> list[str]:
+    """How much the choices of the seeds of a data set have in common."""
+    parts = [part for part in record if part.startswith(f"{kind}-") and part.endswith("/graft")]
+    chosen = [_winner_keys(record[part]) for part in parts]
+    if len(chosen) < 2:
+        return []
+    # Two seeds that keep the original agree.
+    shares = [len(a & b) / len(a | b) if a | b else 1.0 for a, b in itertools.combinations(chosen, 2)]
+    told = f"{min(shares):.2f} to {max(shares):.2f}, mean {sum(shares) / len(shares):.2f}"
+    return [f"- {kind}: of the candidates that either of two seeds chose both chose {told} ({len(chosen)} seeds)"]
+
+
+def _winner_keys(grafted: Row) -> set[str]:
+    return {key for each in grafted["assembled"] if each["name"] == grafted["winner"] for key in each["keys"]}
+
+
+def _table_rows(name: str, record: dict[str, Row]) -> Iterator[list[str]]:
+    row = partial(_row, record.get(f"{name}/test", {}))
+    if trained := record.get(f"{name}/teacher"):
+        yield row("teacher", trained["val AP"], test="teacher", minutes=trained["minutes"], **_size(trained))
+    for label, score in record.get(f"{name}/control", {}).items():
+        if isinstance(score, dict) and "ap" in score and label != "original" and not label.endswith("norms alone"):
+            yield row(f"{label}: random numbers, no training", score["ap"])
+    if deep := record.get(f"{name}/blocks"):
+        yield from _passes(row, "stages 3 and 4: ExtraDW", deep)
+    if grafted := record.get(f"{name}/graft"):
+        if grafted["finished_teacher"]:
+            yield row("teacher, fine-tuned as the grafts", grafted["finished_teacher"]["ap"])
+        for each in grafted["assembled"]:
+            label = "chosen" if each["name"] == grafted["winner"] else "assembled"
+            yield from _before_and_after(row, f"{label} {each['name']}", each["name"], each)
+    start = f"{name}/replaced "
+    for label in [part.removeprefix(start) for part in record if part.startswith(start)]:
+        yield from _passes(row, f"{label}: all replaced", record[start + label])
+    for label, each in record.get(f"{name}/assemblies", {}).get("random", {}).items():
+        yield from _before_and_after(row, f"random {label}", label, each)
+    for label, rival in record.get(f"{name}/rivals", {}).get("rows", {}).items():
+        yield row(label, rival["val AP"], test=f"rival {label}", **_size(rival))
+
+
+def _passes(row: Callable[..., list[str]], label: str, replaced: Row) -> Iterator[list[str]]:
+    """All slots of a kind replaced: after either pass of local training, and after fine-tuning."""
+    yield row(f"{label}, first pass", replaced["first pass alone"]["ap"])
+    yield row(f"{label}, both passes", replaced["both passes"]["ap"], replaced["cost"], minutes=replaced["minutes"])
+    if replaced.get("fine-tuned"):
+        yield row(f"{label}, fine-tuned", replaced["fine-tuned"]["ap"], replaced["cost"])
+
+
+def _before_and_after(row: Callable[..., list[str]], label: str, name: str, each: Row) -> Iterator[list[str]]:
+    """An assembly before and after fine-tuning; the test split knows it by its name."""
+    yield row(label, each["score"]["ap"], each["cost"], test=f"{name}, no fine-tuning")
+    if each["finished"]:
+        yield row(f"{label}, fine-tuned", each["finished"]["ap"], each["cost"], test=name)
+
+
+def _row(
+    tested: Row, label: str, ap: float, cost: Row | None = None, *, test: str = "", minutes: float | None = None,
+    parameters: int | None = None, ratio: float | None = None,
+) -> list[str]:  # fmt: skip
+    """The cells of a line."""
+    latency = "" if ratio is None else f"{ratio:.2f}"
+    if cost:
+        parameters = cost["parameters"]
+        latency = f"{cost['ratio']:.2f} ({cost['ratio_low']:.2f} to {cost['ratio_high']:.2f})"
+    return [
+        label,
+        f"{parameters / 1e6:.2f}" if parameters else "",
+        latency,
+        f"{100 * ap:.1f}",
+        f"{100 * tested[test]['AP']:.1f}" if test in tested else "",
+        "" if minutes is None else f"{minutes:.1f}",
+    ]
+
+
+def _size(row: Row) -> Row:
+    return {"parameters": row["parameters"], "ratio": row.get("ratio")}
