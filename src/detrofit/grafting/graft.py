@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,15 +95,14 @@ def _choose(
     options = _options(workshop, scores, costs)
     first = _choices(workshop, options, costs[KEEP])
     assembled = assemble_choices(workshop, scorer, first, states, costs, scores)
-    chosen, teacher = [each.keys for each in assembled], costs[KEEP].latency
+    sound, teacher = [each for each in assembled if math.isfinite(each.score.total)], costs[KEEP].latency
+    chosen = [each.keys for each in sound]
     sums = {
-        "loss": sum_error(
-            chosen, [each.predicted_loss for each in assembled], [each.score.total for each in assembled]
-        ),
+        "loss": sum_error(chosen, [each.predicted_loss for each in sound], [each.score.total for each in sound]),
         "latency": sum_error(
             chosen,
-            [each.predicted_latency - teacher for each in assembled],
-            [teacher * (each.cost.ratio - 1) for each in assembled],
+            [each.predicted_latency - teacher for each in sound],
+            [teacher * (each.cost.ratio - 1) for each in sound],
         ),
     }
     try:

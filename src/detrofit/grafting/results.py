@@ -51,6 +51,7 @@ def make_results(
     finished: Mapping[str, Mapping[str, Any]], knobs: Sequence[Mapping[str, Any]],
 ) -> Results:  # fmt: skip
     """The content of results.json."""
+    sound = [each for each in assembled if math.isfinite(each.score.total)]
     kept = kept_of(workshop, assembled, costs[KEEP])
     winner = winner_of(workshop, assembled, costs[KEEP])
     results: Results = {
@@ -100,7 +101,7 @@ def make_results(
             for each in assembled
         ],
         "corrections": {kind: each.factor for kind, each in sums.items()},
-        "tau": kendall_tau([each.predicted_loss for each in assembled], [each.score.total for each in assembled]),
+        "tau": kendall_tau([each.predicted_loss for each in sound], [each.score.total for each in sound]),
         "finished_teacher": asdict(finished[KEEP]["score"]) if KEEP in finished else None,
         "knobs": list(knobs),
         "hours": workshop.record("hours.json"),
