@@ -109,7 +109,15 @@ def test_weight_and_divisor_scale_all_losses():
     confidence = confidence_sum(teacher)
     assert confidence > 1
     assert total(student, teacher, divisor=2 * confidence).item() == pytest.approx(once.item() / 2, rel=1e-5)
-    assert total(student, teacher, divisor=0.1) == total(student, teacher, divisor=1.0)
+    # A share of several processes may be less than 1, and is taken as it is.
+    assert total(student, teacher, divisor=0.5).item() == pytest.approx(2 * total(student, teacher, divisor=1.0).item())
+
+
+def test_a_teacher_that_sees_hardly_anything_weighs_little():
+    student = output(prediction(5, 1))
+    unsure = output(Prediction(torch.full((2, 5, 3), -9.0), prediction(5, 2).boxes))
+    assert confidence_sum(unsure) < 0.01
+    assert total(student, unsure).item() == pytest.approx(total(student, unsure, divisor=1.0).item())
 
 
 def test_predictions_that_are_not_finite_are_not_hidden():

@@ -32,8 +32,8 @@ def distillation_losses(
         student: its output in training; the predictions of all decoder layers are taught, denoising is not.
         teacher: its output for the same images, with the same classes in the same order. Nothing flows back into it.
         weight: factor of all losses.
-        divisor: what the sums are divided by; at least 1 is taken. Default: the `confidence_sum` of the teacher.
-            Give the mean over processes, or the sum over accumulated batches.
+        divisor: what the sums are divided by. Default: the `confidence_sum` of the teacher, or 1 where it is less. Give
+            the mean over processes, or the sum over accumulated batches, either one of at least 1 in all.
 
     Returns:
         `teacher_class`, `teacher_l1`, `teacher_box` of the last layer, then `teacher_class.layer0`, ... They are NaN
@@ -43,8 +43,7 @@ def distillation_losses(
     names = ["", *(f".layer{number}" for number in range(len(student.auxiliary)))]
     with torch.autocast(student.prediction.logits.device.type, enabled=False):
         lesson = _lesson(teacher.prediction, student.prediction.logits.shape[1])
-        total = confidence_sum(teacher) if divisor is None else divisor
-        factor = weight / max(float(total), 1.0)
+        factor = weight / (max(confidence_sum(teacher), 1.0) if divisor is None else divisor)
         losses: dict[str, Tensor] = {}
         for name, layer in zip(names, layers):
             sums = _layer_losses(layer, lesson)

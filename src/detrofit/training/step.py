@@ -88,9 +88,10 @@ class Stepper:
                 step,
                 share=number * world_size + self.devices.rank,
                 shares=len(batches) * world_size,
-                num_boxes=max(boxes, 1.0) / world_size,  # of all together, so that the processes' mean divides by it
+                # At least 1 of all together, so that the processes' mean divides by it.
+                num_boxes=max(boxes, 1.0) / world_size,
                 max_boxes=int(most),
-                confidence=confidence / world_size,
+                confidence=max(confidence, 1.0) / world_size,
             )
             for number, ((images, targets), lesson) in enumerate(zip(placed, lessons))
         ]
