@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
 
 from detrofit import DetrofitError, build
 from detrofit.data.loader import collate
@@ -96,6 +97,28 @@ def test_three_bad_steps_in_a_row_stop_with_a_diagnosis(tmp_path, batch):
         assert stepper.update([batch], step, several_sizes=False) is None
     with pytest.raises(DetrofitError, match=r"3 steps in a row .*decoder\.layer0\.linear1\.weight.*Lower --lr"):
         stepper.update([batch], 2, several_sizes=False)
+
+
+def test_a_gradient_that_no_scale_of_fp16_makes_finite_is_a_fault(tmp_path, monkeypatch):
+    stepper = make_stepper(tmp_path)
+    optimizer, accelerator, scaler = stepper.optimizer, stepper.devices.accelerator, torch.amp.GradScaler("cpu", 4.0)
+    scaler.scale(torch.ones(()))
+
+    def clip(parameters, norm):
+        scaler.unscale_(optimizer)
+        return torch.nn.utils.clip_grad_norm_(parameters, norm)
+
+    monkeypatch.setattr(accelerator, "scaler", scaler)
+    monkeypatch.setattr(accelerator, "clip_grad_norm_", clip)
+    stepper.optimizer = AcceleratedOptimizer(optimizer, scaler=scaler)
+    before = {name: tensor.clone() for name, tensor in stepper.model.state_dict().items()}
+    results = []
+    for _ in range(4):
+        for parameter in stepper.model.parameters():
+            parameter.grad = torch.full_like(parameter, float("inf"))
+        results.append((scaler.get_scale(), stepper._apply()))
+    assert results == [(4.0, True), (2.0, True), (1.0, False), (0.5, False)]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in stepper.model.state_dict().items())
 
 
 def test_a_batch_without_any_box_is_a_step_like_another(tmp_path, batch):

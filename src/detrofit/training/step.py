@@ -104,14 +104,18 @@ class Stepper:
             return self.teacher(images)
 
     def _apply(self) -> bool:
-        """Clip and take the optimizer's step, unless a gradient is not finite (the scaler of fp16 skips by itself)."""
+        """Clip and take the optimizer's step; False where a gradient is not finite, and no step was taken.
+
+        In fp16 the scaler skips such a step by itself and tries a lower scale, which is no fault while it is above 1.
+        """
+        scaler = self.devices.accelerator.scaler
         norm = self.devices.accelerator.clip_grad_norm_(self.model.parameters(), self.clip)
-        scaled = self.devices.precision == "fp16"
-        if not scaled and norm is not None and not torch.isfinite(norm):
+        faulty = not torch.isfinite(norm) and (scaler is None or scaler.get_scale() <= 1)
+        if faulty and scaler is None:
             return False
-        self.optimizer.step()
+        self.optimizer.step()  # with the scaler's update, which has to follow in any case
         self.optimizer.zero_grad(set_to_none=True)
-        return True
+        return not faulty
 
     def _skip(self, runs: Sequence[_Run], step: int) -> None:
         """Undo what the step did to the model, and keep its bad batches as evidence."""
