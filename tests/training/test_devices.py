@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from detrofit import DetrofitError, build
-from detrofit.training.devices import Devices
+from detrofit.training.devices import Devices, with_synchronised_norms
 from detrofit.training.finite import FiniteGuard
 from detrofit.training.step import Stepper
 
@@ -18,12 +18,41 @@ def test_trainings_of_one_process_each_have_their_own_precision():
     assert "ACCELERATE_TORCH_DEVICE" not in os.environ
 
 
-@pytest.mark.parametrize(("device", "message"), [("tpu9", "there is no device 'tpu9'"), ("cuda:7", "--device cpu")])
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("tpu9", "there is no device 'tpu9'"),
+        ("cuda:70", "--device cpu|the last one here is cuda:"),
+        ("mps", "this machine has none; use --device cpu"),
+        ("meta", "this machine has none; use --device cpu"),
+    ],
+)
 def test_a_device_that_is_not_there_is_one_line(device, message):
-    if device.startswith("cuda") and torch.cuda.is_available():
-        pytest.skip("this machine has CUDA")
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has mps")
     with pytest.raises(DetrofitError, match=message):
         Devices(device)
+
+
+def test_synchronised_norms_keep_the_activation_that_timms_hold():
+    model = build(
+        "rtdetr-n", {"backbone": "timm:test_efficientnet"}, num_classes=2, settings={"num_queries": 20}
+    ).eval()
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    weights, expected = dict(model.named_parameters()), model(images).prediction
+    placed = with_synchronised_norms(model)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in placed.modules())
+    assert all(parameter is weights[name] for name, parameter in placed.named_parameters())
+    torch.testing.assert_close(placed(images).prediction.logits, expected.logits)
+
+
+def test_without_a_scaler_nothing_is_trained_in_fp16():
+    devices = Devices("cpu", "bf16")
+    with devices.autocast_without_scaler():
+        assert torch.is_autocast_enabled("cpu")
+    devices.precision = "fp16"  # which needs CUDA
+    with devices.autocast_without_scaler():
+        assert not torch.is_autocast_enabled("cpu")
 
 
 def test_one_process_agrees_with_itself():

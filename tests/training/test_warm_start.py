@@ -52,6 +52,7 @@ def test_fresh_parts_imitate_and_only_they(tiny, stock, monkeypatch):
     content = json.loads((result.folder / TRANSFER).read_text())["warm_start"]
     assert set(content) == {f"backbone.stage{n}.block{i}" for n in (3, 4) for i in (0, 1)}
     assert all(0 < error < 1e6 for error in content.values())
+    assert not (result.folder / WARM_STATE).exists()
     before, after = seen["before"], seen["after"]
     changed = {name for name in after if not torch.equal(before[name], after[name])}
     weights = {name for name in changed if "running" not in name and "num_batches" not in name}

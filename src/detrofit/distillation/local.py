@@ -63,7 +63,8 @@ class Trainee:
 class LocalTraining:
     """Trains many parts at once, all from the same lessons; none sees another.
 
-    Raises ValueError for two trainees of one key.
+    `autocast` is the context in which the parts run; losses are not scaled, so fp16 would lose small gradients. Raises
+    ValueError for two trainees of one key.
     """
 
     def __init__(

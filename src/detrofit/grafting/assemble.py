@@ -120,7 +120,7 @@ def _train_on_own_inputs(workshop: Workshop, student: RTDETR, name: str, chosen:
     if not settings.second_steps:
         return []
     local = LocalSettings(steps=settings.second_steps, lr=SECOND_LR * settings.lr)
-    training = LocalTraining(trainees, local, seed=settings.seed, autocast=workshop.devices.autocast)
+    training = LocalTraining(trainees, local, seed=settings.seed, autocast=workshop.devices.autocast_without_scaler)
     file = workshop.folder / "assemblies" / f"{name}.pt"
     training.restore(file)
     lessons = Lessons(

@@ -73,7 +73,7 @@ def _training(workshop: Workshop, slot: GraftSlot) -> LocalTraining:
         trainees,
         LocalSettings(steps=settings.steps, lr=settings.lr),
         seed=settings.seed,
-        autocast=workshop.devices.autocast,
+        autocast=workshop.devices.autocast_without_scaler,
     )
     training.restore(state_file(workshop.folder, slot.address))
     return training

@@ -32,6 +32,8 @@ class Devices:
         with _one_device_of_many(chosen):
             self.accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision=_ACCELERATE_NAMES[self.precision])
         self.device = self.accelerator.device
+        if device != "auto" and self.device.type != chosen.type:
+            raise DetrofitError(f"device {device} was asked for, and this machine has none; use --device cpu")
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.rank, self.world_size = self.accelerator.process_index, self.accelerator.num_processes
         self.is_main = self.accelerator.is_main_process
@@ -39,7 +41,7 @@ class Devices:
     def place(self, model: Model) -> Model:
         """The model on this device, its norms synchronised over CUDA processes."""
         if self.world_size > 1 and self.device.type == "cuda":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            model = with_synchronised_norms(model)
         return model.to(self.device).to(memory_format=self.memory_format)
 
     def images(self, images: Tensor) -> Tensor:
@@ -57,6 +59,10 @@ class Devices:
     def autocast(self) -> AbstractContextManager[None]:
         """The context in which the network runs in the chosen precision."""
         return self.accelerator.autocast()
+
+    def autocast_without_scaler(self) -> AbstractContextManager[None]:
+        """The same for a loss that no scaler enlarges: in fp16 many of its gradients would be 0, so fp32 there."""
+        return nullcontext() if self.precision == "fp16" else self.accelerator.autocast()
 
     def accumulating(self, network: nn.Module, last: bool) -> AbstractContextManager[None]:
         """The context for a batch of an update: gradients are exchanged with the last one only."""
@@ -104,6 +110,17 @@ class Devices:
         return [(float(column.sum()), float(column.max())) for column in gathered.T]
 
 
+def with_synchronised_norms(model: Model) -> Model:
+    """The model with norms that take their statistics over all processes, in place; its weights are the same objects.
+
+    By timm, since in torch's own conversion timm's norms lose the activation that they hold.
+    """
+    from timm.layers import convert_sync_batchnorm
+
+    converted: Model = convert_sync_batchnorm(model)
+    return converted
+
+
 @contextmanager
 def _one_device_of_many(device: torch.device) -> Iterator[None]:
     """Tells accelerate, which takes the first device of a kind, the number that was asked for."""
@@ -127,4 +144,7 @@ def _chosen_device(device: str) -> torch.device:
         raise DetrofitError(f"there is no device '{device}'; use auto, cpu, cuda, cuda:1 or mps") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise DetrofitError(f"device {device} was asked for, and torch finds no CUDA here; use --device cpu")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise DetrofitError(f"device {device} was asked for, and the last one here is cuda:{last}")
     return chosen

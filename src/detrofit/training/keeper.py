@@ -49,7 +49,7 @@ class Keeper:
             self.material.val,
             self.experiment.imgsz,
             self.devices,
-            batch=self.experiment.train.batch,
+            batch=self.experiment.train.batch // self.devices.world_size,
             workers=default_workers(self.experiment.workers),
             max_detections=self.average.frame.max_detections,
         )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import Progress
 
 from detrofit.data.index import DetectionIndex
@@ -54,7 +55,7 @@ def score_file(
     devices = Devices(device, precision)
     model = load_model(file, plugins=plugins)
     model = devices.place(model).eval()
-    with Progress(disable=not devices.is_main) as progress:
+    with Progress(console=Console(stderr=True), disable=not devices.is_main) as progress:
         task = progress.add_task(f"scoring {split}", total=len(index) // devices.world_size)
         predict = predict_split if tiling is None else partial(predict_tiles, tiling=tiling)
         predictions = predict(

@@ -66,10 +66,12 @@ def set_up(experiment: Experiment, resume_from: Path | None) -> Training:
     warm_start = None
     if settings.warm_start == "distill" and saved is None:
         warm_start = plan_warm_start(experiment, model, class_names, taken)
+    model = devices.place(model)
+    # After placing, which puts others in the place of norms where several processes synchronise them.
     freeze(model, settings.freeze)
     frozen_norms = freeze_norms(model, [*settings.frozen_norms, *settings.freeze])
-    model = devices.place(model)
 
+    sizes = _sizes(experiment, model)
     loader = _loader(experiment, material.train, devices)
     plan = _plan(experiment, loader, progress, resume_from)
     optimizer = make_optimizer(model, settings, plan)
@@ -88,7 +90,6 @@ def set_up(experiment: Experiment, resume_from: Path | None) -> Training:
 
     network, optimizer = devices.accelerator.prepare(model, optimizer)
     guard = FiniteGuard(model, run.path, progress.bad_in_a_row)
-    sizes = multiscale_sizes(experiment.imgsz, experiment.augment.multiscale) if experiment.augment.multiscale else []
     stepper = Stepper(
         model, network, optimizer, devices, guard, experiment.seed, settings.clip, sizes, teacher,
         settings.teacher_weight,
@@ -101,6 +102,7 @@ def set_up(experiment: Experiment, resume_from: Path | None) -> Training:
     )  # fmt: skip
     if warm_start is not None:
         keeper.save(progress)
+        warm_start.clear(run.path, devices.is_main)
     return training
 
 
@@ -151,6 +153,19 @@ def _loader(experiment: Experiment, index: DetectionIndex, devices: Devices) -> 
         rank=devices.rank,
         rare_class_threshold=experiment.augment.rare_class_threshold,
     )
+
+
+def _sizes(experiment: Experiment, model: RTDETR) -> list[tuple[int, int]]:
+    """The input sizes of multi-scale training; DetrofitError where norms of the coarsest level would see one value."""
+    spread = experiment.augment.multiscale
+    sizes = multiscale_sizes(experiment.imgsz, spread) if spread else []
+    height, width = min(sizes or [experiment.imgsz], key=max)
+    if experiment.train.batch == 1 and max(height, width) <= max(model.frame.strides):
+        raise DetrofitError(
+            f"at {height} x {width} pixels a batch of one picture has one value a channel on the coarsest level, "
+            "of which batch norms cannot tell the spread; give a larger --batch or --imgsz"
+        )
+    return sizes
 
 
 def _augmentation(settings: AugmentSettings) -> Augmentation:

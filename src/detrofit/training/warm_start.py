@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.progress import Progress as Bar
 from torch import nn
 
@@ -73,12 +74,14 @@ class WarmStart:
     def _train(self, devices: Devices, loader: TrainingLoader, state_file: Path) -> dict[str, float]:
         settings = LocalSettings(steps=self.experiment.train.warm_start_steps)
         trainees = [Trainee(name, name, part.to(devices.device)) for name, part in self.parts.items()]
-        training = LocalTraining(trainees, settings, seed=self.experiment.seed, autocast=devices.autocast)
+        training = LocalTraining(
+            trainees, settings, seed=self.experiment.seed, autocast=devices.autocast_without_scaler
+        )
         if not training.restore(state_file):
             training.save(state_file)
         capture = Capture(devices.place(self.teacher), list(self.parts))
         lessons = Lessons(capture, endless_batches(loader, _prepared(devices)), autocast=devices.autocast)
-        with Bar() as bar:
+        with Bar(console=Console(stderr=True)) as bar:
             task = bar.add_task("warm start", total=settings.steps, completed=training.step)
             training.run(lessons.from_number, state_file, lambda: bar.advance(task))
         for trainee in trainees:
@@ -88,6 +91,11 @@ class WarmStart:
                     "or change the part"
                 )
         return {trainee.key: trainee.error for trainee in trainees}
+
+    def clear(self, folder: Path, writes: bool) -> None:
+        """Remove the state of the warm start, once there is one of the training itself."""
+        if writes:
+            (folder / WARM_STATE).unlink(missing_ok=True)
 
 
 def warm_start_interrupted(folder: Path) -> bool:
