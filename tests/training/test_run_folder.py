@@ -17,8 +17,12 @@ def row(epoch: int, **more: float) -> dict[str, float]:
 def test_runs_without_a_name_are_numbered(tiny):
     experiment = tiny()
     assert new_run_path(experiment).name == "rtdetr-n-1"
-    new_run_path(experiment).mkdir()
-    assert new_run_path(experiment).name == "rtdetr-n-2"
+    assert new_run_path(experiment).name == "rtdetr-n-2", "of two that start together each has its own"
+    (experiment.runs / "file").touch()
+    with pytest.raises(DetrofitError, match=r"cannot make .*rtdetr-n-1: .*give another folder with --set runs="):
+        new_run_path(tiny(runs=experiment.runs / "file"))
+    with pytest.raises(DetrofitError, match="exists already"):
+        new_run_path(tiny(name="file"))
 
 
 def test_a_run_that_never_began_may_begin_again_and_no_other(tiny):

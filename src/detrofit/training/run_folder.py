@@ -79,14 +79,28 @@ class RunFolder:
 
 
 def new_run_path(experiment: Experiment) -> Path:
-    """The folder of a new run under `experiment.runs`; DetrofitError if that of the given name holds a run already."""
+    """The folder of a new run under `experiment.runs`; DetrofitError if that of the given name holds a run already.
+
+    Without a name it is made at once, so that trainings that start together have numbers of their own.
+    """
     if experiment.name is None:
-        numbers = (f"{experiment.model.name}-{number}" for number in itertools.count(1))
-        return next(path for name in numbers if not (path := experiment.runs / name).exists())
+        paths = (experiment.runs / f"{experiment.model.name}-{number}" for number in itertools.count(1))
+        return next(path for path in paths if _made(path))
     path = experiment.runs / experiment.name
-    if path.exists() and any(entry.name != CONFIG for entry in path.iterdir()):
+    if path.exists() and (not path.is_dir() or any(entry.name != CONFIG for entry in path.iterdir())):
         raise DetrofitError(f"{path} exists already; choose another --name, or --resume {path}")
     return path
+
+
+def _made(folder: Path) -> bool:
+    """Make a folder; False where there is something of that name."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise DetrofitError(f"cannot make {folder}: {error.strerror}; give another folder with --set runs=") from None
+    return True
 
 
 def read_config(path: Path) -> Experiment:

@@ -13,5 +13,9 @@ def usable_cores() -> int:
 
 
 def default_workers(wanted: int | None) -> int:
-    """`wanted`, or one for each core that this process may use, at most eight."""
-    return min(MAX_WORKERS, usable_cores()) if wanted is None else wanted
+    """`wanted`, or one for each core that this process may use, from one to eight.
+
+    The processes of a training on one machine, as many as its launcher says in `LOCAL_WORLD_SIZE`, share the cores.
+    """
+    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(MAX_WORKERS, max(1, usable_cores() // sharing)) if wanted is None else wanted
