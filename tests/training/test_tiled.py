@@ -14,12 +14,14 @@ from torch import nn
 
 from detrofit.cli.app import main
 from detrofit.data.open import open_dataset
+from detrofit.errors import DetrofitError
 from detrofit.evaluation.evaluate import evaluate
 from detrofit.model.output import DetectorOutput, Prediction
+from detrofit.pictures import decode_picture
 from detrofit.runtime.tiles import detect_in_tiles
 from detrofit.tiling import Tiling
 from detrofit.training.devices import Devices
-from detrofit.training.tiled import predict_tiles
+from detrofit.training.tiled import LOWEST_SCORE, predict_tiles
 from detrofit.training.validate import predict_split
 from detrofit.weights.model_file import save_model
 from tests.deployment.models import draw_model, model_info
@@ -110,6 +112,38 @@ def test_tiles_find_each_object_once_and_exactly(index):
     in_tiles = evaluate(index, tiled)
     assert in_tiles.summary["AP"] > 0.99 > whole.summary["AP"]
     assert [row["objects"] for row in in_tiles.per_size] == [6, 1, 0]
+
+
+class SeesTooMuch(FindsBright):
+    """Its boxes are a third too large, so that they reach over the edges of tiles."""
+
+    def forward(self, images: torch.Tensor) -> DetectorOutput:
+        output = super().forward(images)
+        logits, boxes = output.prediction
+        return output._replace(prediction=Prediction(logits, boxes * torch.tensor([1, 1, 4 / 3, 4 / 3])))
+
+
+def test_val_sees_in_tiles_what_predict_does(index):
+    backend = BrightBackend()
+    backend.model = SeesTooMuch()
+    shown = detect_in_tiles(backend, decode_picture(index.path(0)), TILING, LOWEST_SCORE)
+    options = {"tiling": TILING, "batch": 4, "workers": 0, "max_detections": QUERIES}
+    boxes, scores, _ = predict_tiles(SeesTooMuch(), index, INPUT, Devices("cpu", "fp32"), **options)[0]
+    np.testing.assert_allclose(sorted(boxes.tolist()), sorted(shown.boxes.tolist()), atol=1.5)
+    assert (boxes >= 0).all() and (boxes <= (400, 300, 400, 300)).all() and (scores > 0.5).all()
+
+
+def test_a_model_that_has_diverged_is_told_in_tiles_too(index):
+    class Diverged(FindsBright):
+        def forward(self, images: torch.Tensor) -> DetectorOutput:
+            output = super().forward(images)
+            return output._replace(
+                prediction=Prediction(output.prediction.logits * float("nan"), output.prediction.boxes)
+            )
+
+    options = {"tiling": TILING, "batch": 4, "workers": 0, "max_detections": QUERIES}
+    with pytest.raises(DetrofitError, match="detections are not finite numbers"):
+        predict_tiles(Diverged(), index, INPUT, Devices("cpu", "fp32"), **options)
 
 
 def test_the_runtime_sees_a_picture_of_any_size_with_as_many_tiles_at_once():

@@ -18,11 +18,11 @@ from detrofit.data.loader import Batch, LoadingFailure, Sample, data_loader, del
 from detrofit.data.sampler import evaluation_share
 from detrofit.data.transforms import as_target, fitted
 from detrofit.errors import DetrofitError
-from detrofit.tiling import Tiling
+from detrofit.tiling import WHOLE, Tiling
 
 
 class TileRequest(NamedTuple):
-    """A part of a picture: its `window` xyxy in pixels, which is number `tile` of the picture, the whole one last."""
+    """A part of a picture: its `window` xyxy in pixels, and which tile of the picture that is (`WHOLE`: all of it)."""
 
     image: int
     tile: int
@@ -31,7 +31,7 @@ class TileRequest(NamedTuple):
 
 @dataclass(frozen=True)
 class TilePictures(Dataset):
-    """Parts of pictures, resized, without labels; the target says which `tile` it is and its `size`."""
+    """Parts of pictures, resized, without labels; the target says which `tile` it is and its `size` (height, width)."""
 
     index: DetectionIndex
     size: tuple[int, int]
@@ -49,10 +49,11 @@ class TilePictures(Dataset):
 
 
 class TileLoader:
-    """Batches of tiles of this process's share of the pictures; a batch may hold tiles of several pictures.
+    """Batches of tiles of this process's share of the pictures: uint8 `[B, 3, h, w]` and a target for each.
 
-    Whatever the size of a picture, `batch_size` tiles are in a batch at most. Raises DetrofitError for a picture that
-    cannot be read.
+    The tiles of a picture come row by row, then the whole picture; a batch may hold tiles of several pictures. Whatever
+    the size of a picture, `batch_size` tiles are in a batch at most. Raises DetrofitError for a picture that cannot be
+    read.
     """
 
     def __init__(
@@ -76,14 +77,14 @@ class TileLoader:
         return delivered(self._loader)
 
     def windows(self, image: int) -> np.ndarray:
-        """The tiles of a picture, xyxy `[T,4]`; the whole picture is number T."""
+        """The tiles of a picture, xyxy int64 `[T,4]` in pixels, row by row."""
         return self.tiling.windows(int(self.index.heights[image]), int(self.index.widths[image]))
 
     def _requests(self, image: int) -> Iterator[TileRequest]:
         windows = self.windows(image).tolist()
-        whole = (0, 0, int(self.index.widths[image]), int(self.index.heights[image]))
-        for tile, window in enumerate([*map(tuple, windows), whole]):
-            yield TileRequest(image, tile, window)
+        for tile, window in enumerate(windows):
+            yield TileRequest(image, tile, tuple(window))
+        yield TileRequest(image, WHOLE, (0, 0, int(self.index.widths[image]), int(self.index.heights[image])))
 
 
 @lru_cache(maxsize=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from accelerate.utils import gather_object
 from torch import nn
@@ -11,9 +12,9 @@ from torch import nn
 from detrofit.data.index import DetectionIndex
 from detrofit.data.tiles import TileLoader
 from detrofit.evaluation.predictions import Predictions
-from detrofit.model.postprocess import postprocess
-from detrofit.tiling import TileDetections, Tiling, merge_tiles
+from detrofit.tiling import WHOLE, TileDetections, Tiling, merge_tiles
 from detrofit.training.devices import Devices
+from detrofit.training.validate import detections_of
 
 LOWEST_SCORE = 0.01  # below, a tile's detections are not merged; they would not change AP by what can be seen
 
@@ -43,15 +44,15 @@ def predict_tiles(
     for images, targets in loader:
         with devices.autocast():
             output = model(devices.images(images))
-        found = postprocess(output.prediction, torch.tensor([target["size"] for target in targets]), max_detections)
-        arrays = (tensor.float().cpu().numpy() for tensor in (found.boxes, found.scores, found.labels))
-        for target, boxes, scores, labels in zip(targets, *arrays):
+        found = detections_of(output.prediction, targets, max_detections)
+        for target, (boxes, scores, labels) in zip(targets, found):
             image, sure = int(target["image_index"]), scores >= LOWEST_SCORE
-            parts.setdefault(image, []).append(TileDetections(boxes[sure], scores[sure], labels[sure]))
-            windows = loader.windows(image)
-            if target["tile"] == len(windows):
+            height, width = target["size"]
+            inside = boxes[sure].clip(0, np.array([width, height] * 2, np.float32))
+            parts.setdefault(image, []).append(TileDetections(inside, scores[sure], labels[sure]))
+            if target["tile"] == WHOLE:
                 *tiles, whole = parts.pop(image)
                 size = int(index.heights[image]), int(index.widths[image])
-                predictions.add(image, *merge_tiles(windows, tiles, whole, size))
+                predictions.add(image, *merge_tiles(loader.windows(image), tiles, whole, size))
                 advance(1)
     return Predictions.merge(gather_object([predictions])) if devices.world_size > 1 else predictions

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import gather_object
 from torch import nn
@@ -49,15 +50,24 @@ def add_detections(
     predictions: Predictions, prediction: Prediction, targets: Sequence[Mapping[str, Any]], max_detections: int
 ) -> None:
     """Record what the model says about the pictures of a batch; DetrofitError where a detection is not finite."""
-    sizes = torch.tensor([target["size"] for target in targets])
-    found = postprocess(prediction, sizes, max_detections)
+    for target, detections in zip(targets, detections_of(prediction, targets, max_detections)):
+        predictions.add(int(target["image_index"]), *detections)
+
+
+def detections_of(
+    prediction: Prediction, targets: Sequence[Mapping[str, Any]], max_detections: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For each picture of a batch boxes xyxy `[K,4]` in its pixels, scores and labels `[K]`, best first.
+
+    `targets` tell the `size` (height, width) of each. Raises DetrofitError where a detection is not finite.
+    """
+    found = postprocess(prediction, torch.tensor([target["size"] for target in targets]), max_detections)
     if not (found.scores.isfinite().all() and found.boxes.isfinite().all()):
         raise DetrofitError(
             "the detections are not finite numbers: the training has diverged; lower --lr, or set train.precision=fp32"
         )
-    arrays = (tensor.float().cpu().numpy() for tensor in (found.boxes, found.scores, found.labels))
-    for target, boxes, scores, labels in zip(targets, *arrays):
-        predictions.add(int(target["image_index"]), boxes, scores, labels.astype("int64"))
+    boxes, scores, labels = (tensor.cpu().numpy() for tensor in (found.boxes, found.scores, found.labels))
+    return zip(boxes, scores, labels)
 
 
 def validate(
