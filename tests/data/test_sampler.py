@@ -27,18 +27,12 @@ def test_an_epoch_shows_every_picture_and_fills_the_last_batch_from_the_start(
     assert len(set(draws)) == len(draws)  # a picture drawn twice has another repetition, so another augmentation
 
 
-@given(st.integers(1, 40), st.integers(1, 4), st.integers(1, 4), st.booleans())
-def test_processes_share_the_batches_of_one_process(
-    num_images: int, share: int, num_replicas: int, drop_last: bool
-) -> None:
+@given(st.integers(1, 40), st.integers(1, 4), st.integers(1, 4))
+def test_processes_share_the_batches_of_one_process(num_images: int, share: int, num_replicas: int) -> None:
     batch_size = share * num_replicas
-    if drop_last and num_images < batch_size:
-        return
-    whole = list(EpochOrder(num_images, batch_size, 5, drop_last=drop_last).batches(2))
+    whole = list(EpochOrder(num_images, batch_size, 5).batches(2))
     parts = [
-        list(
-            EpochOrder(num_images, batch_size, 5, num_replicas=num_replicas, rank=rank, drop_last=drop_last).batches(2)
-        )
+        list(EpochOrder(num_images, batch_size, 5, num_replicas=num_replicas, rank=rank).batches(2))
         for rank in range(num_replicas)
     ]
     assert [list(itertools.chain(*each)) for each in zip(*parts, strict=True)] == whole
@@ -58,18 +52,12 @@ def test_an_epoch_continues_where_it_was_left() -> None:
     assert list(order.batches(3, start_step=len(order))) == []
 
 
-def test_the_last_batch_may_be_dropped() -> None:
-    order = EpochOrder(50, 8, seed=0, drop_last=True)
-    assert len(order) == 6 and len(list(order.batches(0))) == 6
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"num_images": 0, "batch_size": 4}, "no pictures"),
         ({"num_images": 9, "batch_size": 4, "num_replicas": 3}, "use a multiple of 3"),
         ({"num_images": 9, "batch_size": 0}, "cannot be shared"),
-        ({"num_images": 3, "batch_size": 4, "drop_last": True}, "use a smaller batch"),
     ],
 )
 def test_impossible_batches_are_refused(arguments: dict[str, int], message: str) -> None:

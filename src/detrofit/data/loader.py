@@ -97,7 +97,6 @@ class TrainingLoader:
         workers: int = 2,
         num_replicas: int = 1,
         rank: int = 0,
-        drop_last: bool = False,
         rare_class_threshold: float | None = None,
         start_method: str | None = None,
     ) -> None:
@@ -108,7 +107,6 @@ class TrainingLoader:
             seed,
             num_replicas=num_replicas,
             rank=rank,
-            drop_last=drop_last,
             repeat_factors=factors,
         )
         at_least = (DRAFT_MARGIN * size[0], DRAFT_MARGIN * size[1])

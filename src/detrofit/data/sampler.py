@@ -24,9 +24,9 @@ class EpochOrder:
     """Batches of an epoch for one process out of `num_replicas`.
 
     `batch_size` is that of all processes together. Which pictures make up a batch depends on the seed and the epoch
-    only; process `rank` takes its equal share of each. The last batch is filled up from the epoch's start, or left
-    out if `drop_last`. `repeat_factors` `[num_images]`, at least 1 each, is how often an epoch draws each picture.
-    Raises DetrofitError if there is no batch, or it cannot be shared out equally.
+    only; process `rank` takes its equal share of each. The last batch is filled up from the epoch's start.
+    `repeat_factors` `[num_images]`, at least 1 each, is how often an epoch draws each picture. Raises DetrofitError if
+    there is no picture, or a batch cannot be shared out equally.
     """
 
     def __init__(
@@ -37,15 +37,14 @@ class EpochOrder:
         *,
         num_replicas: int = 1,
         rank: int = 0,
-        drop_last: bool = False,
         repeat_factors: np.ndarray | None = None,
     ) -> None:
-        _check_batches(num_images, batch_size, num_replicas, drop_last)
+        _check_batches(num_images, batch_size, num_replicas)
         self.batch_size, self.seed = batch_size, seed
         self.num_replicas, self.rank = num_replicas, rank
         self.repeat_factors = np.ones(num_images) if repeat_factors is None else repeat_factors
         self.num_draws = math.ceil(float(self.repeat_factors.sum()) - 1e-9)
-        self.steps = self.num_draws // batch_size if drop_last else -(-self.num_draws // batch_size)
+        self.steps = -(-self.num_draws // batch_size)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -64,7 +63,7 @@ class EpochOrder:
         generator = np.random.default_rng(derive_seed(self.seed, "order", epoch))
         counts = self._counts(generator)
         images = generator.permutation(np.repeat(np.arange(len(counts)), counts))
-        images = np.resize(images, self.steps * self.batch_size)  # cut, or filled up from the start
+        images = np.resize(images, self.steps * self.batch_size)  # filled up from the start
         return np.stack([images, _repetitions(images)], axis=1)
 
     def _counts(self, generator: np.random.Generator) -> np.ndarray:
@@ -74,7 +73,7 @@ class EpochOrder:
         return np.diff(np.floor(reached + generator.random()).astype(np.int64), prepend=0)
 
 
-def _check_batches(num_images: int, batch_size: int, num_replicas: int, drop_last: bool) -> None:
+def _check_batches(num_images: int, batch_size: int, num_replicas: int) -> None:
     if num_images == 0:
         raise DetrofitError("there are no pictures to train on; check the data set with detrofit data check")
     if batch_size < 1 or batch_size % num_replicas:
@@ -82,8 +81,6 @@ def _check_batches(num_images: int, batch_size: int, num_replicas: int, drop_las
             f"a batch of {batch_size} cannot be shared equally by {num_replicas} processes; "
             f"use a multiple of {num_replicas}"
         )
-    if drop_last and num_images < batch_size:
-        raise DetrofitError(f"{num_images} pictures are fewer than a batch of {batch_size}; use a smaller batch")
 
 
 def _repetitions(images: np.ndarray) -> np.ndarray:
