@@ -19,6 +19,10 @@ MAX_PIXELS = 178_956_970  # Pillow's own limit: half a gigabyte in RGB
 # Pillow would try some forty readers, one of which (EPS) runs another program; pictures come in these. AVIF is the last
 # one, since not every Pillow has it, and says so by a KeyError.
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "PPM", "WEBP", "TIFF", "JPEG2000", "AVIF")
+# How the names of such files end, where folders are searched for them.
+PICTURE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
 ORIENTATION_TAG = 0x0112
 SIDEWAYS_ORIENTATIONS = (5, 6, 7, 8)  # EXIF values that exchange height and width
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels

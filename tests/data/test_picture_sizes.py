@@ -51,14 +51,15 @@ def test_what_is_no_picture_has_no_size(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("hello")
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
-    names = ["text.jpg", "empty.png", "folder.png", "absent.jpg"]
-    assert read_sizes([str(tmp_path / name) for name in names]).tolist() == [[0, 0]] * 4
+    Image.new("RGB", (16, 16)).save(tmp_path / "icon.png", "ICO")  # of no format that training would decode
+    names = ["text.jpg", "empty.png", "folder.png", "absent.jpg", "icon.png"]
+    assert read_sizes([str(tmp_path / name) for name in names]).tolist() == [[0, 0]] * 5
     assert read_sizes([]).shape == (0, 2)
 
 
 def test_pictures_are_listed_below_a_folder_but_not_hidden_ones(tmp_path: Path) -> None:
-    for name in ("b.jpg", "a/c.PNG", "a/.hidden.jpg", ".cache/d.jpg"):
+    for name in ("b.jpg", "a/c.PNG", "e.avif", "a/.hidden.jpg", ".cache/d.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "notes.txt").touch()
-    assert list_pictures(str(tmp_path)) == ["a/c.PNG", "b.jpg"]
+    assert list_pictures(str(tmp_path)) == ["a/c.PNG", "b.jpg", "e.avif"]

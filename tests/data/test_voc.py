@@ -7,6 +7,7 @@ import pytest
 
 from detrofit.data.open import open_dataset
 from detrofit.data.voc import read_annotation
+from detrofit.errors import DetrofitError
 from tests.data.small_datasets import voc_object, write_picture, write_voc
 
 
@@ -29,6 +30,15 @@ def test_a_class_file_decides_order_and_what_is_known(tmp_path: Path) -> None:
     assert dataset.class_names == ("dog", "cat")
     assert dataset.split("train").labels.tolist() == [0]
     assert dataset.split("train").left_out == {"unknown-class": 1}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("labels.txt", "class"), ("ImageSets/Main/train.txt", "picture")])
+def test_a_list_in_another_encoding_is_one_line(tmp_path: Path, name: str, kind: str) -> None:
+    write_voc(tmp_path, {"train": {"a": voc_object("dog", 1, 2, 3, 4)}})
+    for encoding in ("gbk", "utf-16-le"):
+        (tmp_path / name).write_bytes("狗1\n".encode(encoding))
+        with pytest.raises(DetrofitError, match=f"{name} should be a text file in UTF-8 with one {kind} name a line"):
+            open_dataset(tmp_path)
 
 
 def test_stems_may_hold_spaces_dots_and_any_picture_ending(tmp_path: Path) -> None:

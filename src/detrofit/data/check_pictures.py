@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from PIL import Image
 from detrofit.data.findings import Findings
 from detrofit.data.pictures import READING_THREADS
 from detrofit.data.reading import Reading
-from detrofit.pictures import ORIENTATION_TAG, decode_picture
+from detrofit.pictures import FORMATS, ORIENTATION_TAG, decode_picture
 
 THUMBNAIL = 16
 SAME_LOOK = 0.97  # correlation of thumbnails: survives recompression, resizing and brightening
@@ -67,7 +68,7 @@ def inspect_picture(path: str) -> PictureFacts:
         return PictureFacts(fault=error.strerror or "cannot be read", missing=isinstance(error, FileNotFoundError))
     try:
         pixels = decode_picture(content)
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             kind, mode, frames = picture.format or "", picture.mode, getattr(picture, "n_frames", 1)
             rotated = picture.getexif().get(ORIENTATION_TAG, 1) != 1
     except Exception as error:  # readers raise nearly anything on damaged files

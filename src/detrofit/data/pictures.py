@@ -1,19 +1,18 @@
-"""Finding picture files and reading their sizes, many at a time."""
+"""Finding picture files, by folder or list, and reading their sizes, many at a time."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from detrofit.pictures import ORIENTATION_TAG, SIDEWAYS_ORIENTATIONS
+from detrofit.errors import DetrofitError
+from detrofit.pictures import FORMATS, ORIENTATION_TAG, PICTURE_SUFFIXES, SIDEWAYS_ORIENTATIONS
 
-PICTURE_SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".mpo", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
 READING_THREADS = 8
 PNG_SIGNATURE_LENGTH, PNG_CHECKSUM_LENGTH = 8, 4
 ORIENTATION_KEYWORDS = (b"XML:com.adobe.xmp", b"Raw profile type")  # of text chunks that may tell it instead of eXIf
@@ -40,6 +39,18 @@ def list_pictures(folder: str) -> list[str]:
     return [name for name in list_files(folder) if is_picture(name)]
 
 
+def read_lines(path: Path, kind: str) -> list[str]:
+    """The lines of a text file that are not empty; DetrofitError, telling what they should be, where it is no UTF-8."""
+    text: str | None
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        text = None
+    if text is None or "\0" in text:  # as in UTF-16 without its mark; no name has it
+        raise DetrofitError(f"{path} should be a text file in UTF-8 with one {kind} a line")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
 def read_sizes(paths: Sequence[str]) -> np.ndarray:
     """Width and height of every upright picture, int32 `[N,2]`, from the headers; 0 where there is no such picture."""
     with ThreadPoolExecutor(READING_THREADS) as pool:
@@ -48,7 +59,7 @@ def read_sizes(paths: Sequence[str]) -> np.ndarray:
 
 def _size_or_nothing(path: str) -> tuple[int, int]:
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             width, height = picture.size
             # Pillow decodes all of a PNG to look for its orientation, so that is asked for only where there may be one.
             asked = picture.format != "PNG" or _png_may_be_turned(path)

@@ -18,9 +18,8 @@ import numpy as np
 
 from detrofit.data.cache import digest_of_files
 from detrofit.data.index import pack_names
-from detrofit.data.pictures import READING_THREADS, is_picture, list_files, read_sizes
+from detrofit.data.pictures import READING_THREADS, is_picture, list_files, read_lines, read_sizes
 from detrofit.data.reading import Problem, Reading
-from detrofit.errors import DetrofitError
 
 SPLITS = ("train", "val", "test")
 CLASS_FILES = ("labels.txt", "classes.txt")
@@ -151,19 +150,14 @@ def _read_lists(source: Path) -> dict[str, list[str]]:
 
 
 def _read_list(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise DetrofitError(f"{path} should be a text file with one picture name a line") from None
-    entries = (line.strip() for line in lines if line.strip())
+    entries = read_lines(path, "picture name")
     return list(dict.fromkeys(os.path.splitext(entry)[0] if is_picture(entry) else entry for entry in entries))
 
 
 def _read_class_file(source: Path) -> tuple[str, ...]:
     for name in CLASS_FILES:
         if (source / name).is_file():
-            lines = (source / name).read_text(encoding="utf-8-sig").splitlines()
-            return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+            return tuple(dict.fromkeys(read_lines(source / name, "class name")))
     return ()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from detrofit.data.cache import digest_of_files
 from detrofit.data.index import pack_names
-from detrofit.data.pictures import READING_THREADS, is_picture, list_files, list_pictures, read_sizes
+from detrofit.data.pictures import READING_THREADS, is_picture, list_files, list_pictures, read_lines, read_sizes
 from detrofit.data.reading import Problem, Reading
 from detrofit.errors import DetrofitError
 
@@ -169,11 +169,7 @@ def _pictures_at(place: Path) -> list[str]:
         return [str(place / name) for name in list_pictures(str(place))]
     if is_picture(place.name):
         return [str(place)]
-    try:
-        lines = [line.strip() for line in place.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError):
-        raise DetrofitError(f"{place} should be a text file with one picture path a line") from None
-    return [os.path.normpath(place.parent / line) for line in lines if line]
+    return [os.path.normpath(place.parent / line) for line in read_lines(place, "picture path")]
 
 
 def label_path(picture: str) -> str:

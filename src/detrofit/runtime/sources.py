@@ -14,11 +14,8 @@ import numpy as np
 from PIL import Image
 
 from detrofit.errors import DetrofitError, nearest
-from detrofit.pictures import PictureSource, decode_picture
+from detrofit.pictures import PICTURE_SUFFIXES, PictureSource, decode_picture
 
-PICTURE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".ppm", ".pgm"}
-)
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".3gp",
      ".ogv", ".mjpeg", ".mjpg", ".h264", ".h265", ".hevc", ".y4m"}
