@@ -134,7 +134,7 @@ def test_tiles_as_text(text, expected):
     assert parse_tiling(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "a", "320,", "320,320", "8", "320,64,1", "-4"])
+@pytest.mark.parametrize("text", ["", "a", "320,", "320,320", "8", "320,64,1", "-4", "²"])
 def test_bad_tiles_are_one_line(text):
     with pytest.raises(DetrofitError, match="tile"):
         parse_tiling(text)

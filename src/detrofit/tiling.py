@@ -55,7 +55,7 @@ class Tiling:
 def parse_tiling(text: str) -> Tiling:
     """`SIZE` or `SIZE,OVERLAP` in pixels; the overlap is a quarter of the size by default."""
     parts = text.split(",")
-    if len(parts) > 2 or not all(part.strip().isdigit() for part in parts):
+    if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
         raise DetrofitError(f"--tile takes SIZE or SIZE,OVERLAP in pixels, not '{text}'")
     size = int(parts[0])
     return Tiling(size, int(parts[1]) if len(parts) == 2 else size // 4)

@@ -51,8 +51,9 @@ def test_assignments_are_yaml():
     assert load_experiment(merge_dotted(BASE, parse_assignments(["train.lr=1e-3"], "--set"))).train.lr == 1e-3
     with pytest.raises(DetrofitError, match="--set takes KEY=VALUE, not 'abc'"):
         parse_assignments(["abc"], "--set")
-    with pytest.raises(DetrofitError, match="--set a: no readable YAML value"):
-        parse_assignments(["a={x: ["], "--set")
+    for value in ("{x: [", "2024-13-45"):
+        with pytest.raises(DetrofitError, match="--set a: no readable YAML value"):
+            parse_assignments([f"a={value}"], "--set")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,7 @@ def test_assignments_are_yaml():
     [
         (None, "does not exist"),
         (b"a: [", "no readable YAML"),
+        (b"a: 2024-13-45", "no readable YAML"),
         (b"- a", "must hold a mapping"),
         (b"\xff\xfe\x00", "no readable"),
     ],

@@ -41,13 +41,16 @@ def test_the_description_counts_what_is_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["absent", "empty", "notes.txt", "broken.yaml", "list.yaml", "broken.json", "list.json"]
+    "name",
+    ["absent", "empty", "notes.txt", "broken.yaml", "list.yaml", "date.yaml", "deep.yaml", "broken.json", "list.json"],
 )
 def test_what_is_no_data_set_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("hello")
     (tmp_path / "broken.yaml").write_text("names: [")
     (tmp_path / "list.yaml").write_text("- 1")
+    (tmp_path / "date.yaml").write_text("names: [2024-13-45]")
+    (tmp_path / "deep.yaml").write_text("[" * 5000)
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(DetrofitError) as caught:

@@ -81,7 +81,7 @@ def graft_settings(slots: list[str], candidates: list[str], budgets: list[str], 
 
     try:
         parts = tuple(yaml.safe_load(text) for text in candidates)
-    except yaml.YAMLError as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise DetrofitError(f"--candidates: no readable YAML value: {' '.join(str(error).split())}") from None
     return GraftSettings(tuple(slots), parts, tuple(map(parse_budget, budgets)), **options)
 

@@ -32,7 +32,7 @@ def parse_image_size(text: str) -> tuple[int, int]:
     from detrofit.errors import DetrofitError
 
     sides = text.split(",")
-    if len(sides) > 2 or not all(side.strip().isdigit() for side in sides):
+    if len(sides) > 2 or not all(side.strip().isdecimal() for side in sides):
         raise DetrofitError(f"--imgsz takes a number or HEIGHT,WIDTH, not '{text}'")
     height, width = int(sides[0]), int(sides[-1])
     if min(height, width) < 32 or height % 32 or width % 32:

@@ -261,7 +261,7 @@ def parse_variants(texts: Iterable[str], known: Any = None) -> dict[str, Any]:
     for text in texts:
         try:
             content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (ValueError, yaml.YAMLError) as error:
             raise DetrofitError(f"--variant is no readable YAML: {' '.join(str(error).split())}") from None
         if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
             raise DetrofitError(f"--variant takes 'NAME: {{SLOT: PART}}', not '{text}'")

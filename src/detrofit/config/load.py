@@ -22,7 +22,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         content = yaml.safe_load(file.read_text("utf-8"))
     except FileNotFoundError:
         raise DetrofitError(f"configuration {file} does not exist") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date like 2024-13-45
         raise DetrofitError(f"configuration {file} is no readable YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise DetrofitError(f"configuration {file} must hold a mapping of settings")
@@ -38,7 +38,7 @@ def parse_assignments(assignments: Iterable[str], option: str) -> dict[str, Any]
             raise DetrofitError(f"{option} takes KEY=VALUE, not '{text}'")
         try:
             result[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (ValueError, yaml.YAMLError) as error:
             raise DetrofitError(f"{option} {key}: no readable YAML value: {' '.join(str(error).split())}") from None
     return result
 

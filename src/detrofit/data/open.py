@@ -160,7 +160,7 @@ def _reader_of_file(path: Path) -> Reader:
 def _reader_of_yaml(path: Path) -> Reader:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a date like 2024-13-45
         raise DetrofitError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise DetrofitError(f"{path} is no data set: it should map train, val and names to values")
