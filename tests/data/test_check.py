@@ -16,7 +16,7 @@ from detrofit.data.open import open_dataset
 from tests.data.small_datasets import voc_object, write_coco, write_picture, write_voc, write_yolo
 
 
-def check(folder: Path, imgsz: int = 64) -> dict[str, Finding]:
+def check(folder: Path, imgsz: int | tuple[int, int] = 64) -> dict[str, Finding]:
     return {finding.code: finding for finding in check_dataset(open_dataset(folder), imgsz).findings}
 
 
@@ -67,9 +67,11 @@ def test_boxes_at_fault_are_named_with_their_pictures(tmp_path: Path) -> None:
 
 
 def test_tiny_is_judged_at_the_training_resolution(tmp_path: Path) -> None:
-    write_voc(tmp_path, {"train": {"a": voc_object("cat", 1, 1, 7, 7)}})
+    write_voc(tmp_path, {"train": {"a": voc_object("cat", 1, 1, 7, 13)}})
     assert "tiny-box" not in check(tmp_path, imgsz=64)
     assert "tiny-box" in check(tmp_path, imgsz=16)
+    assert "tiny-box" in check(tmp_path, imgsz=(64, 16))  # its picture is 40 wide and 30 high
+    assert "tiny-box" not in check(tmp_path, imgsz=(16, 64))
 
 
 def test_bad_picture_files_are_named(tmp_path: Path) -> None:
@@ -204,7 +206,7 @@ def bad_report(tmp_path: Path) -> Report:
 def test_the_report_becomes_json(bad_report: Report) -> None:
     plain = json.loads(json.dumps(bad_report.to_dict()))
     assert plain["ok"] is False
-    assert plain["imgsz"] == 320
+    assert plain["imgsz"] == [320, 320]
     assert plain["splits"][0]["class_counts"] == [1]
     assert plain["findings"][0]["code"] == "degenerate-box"
     assert plain["findings"][0]["count"] == 8

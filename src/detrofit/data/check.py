@@ -25,11 +25,11 @@ USUAL_SPLITS = ("train", "val")
 
 @dataclass(frozen=True)
 class Report:
-    """What the check found. `ok` is False if anything is an error."""
+    """What the check found at `imgsz` (height, width). `ok` is False if anything is an error."""
 
     source: str
     kind: str
-    imgsz: int
+    imgsz: tuple[int, int]
     class_names: tuple[str, ...]
     splits: tuple[SplitSummary, ...]
     findings: tuple[Finding, ...]
@@ -59,7 +59,8 @@ class Report:
     def _render_splits(self, console: Console) -> None:
         from rich.table import Table
 
-        table = Table("split", title=f"boxes as large as they are at {self.imgsz} x {self.imgsz}", title_justify="left")
+        height, width = self.imgsz
+        table = Table("split", title=f"boxes as large as they are at {width} x {height}", title_justify="left")
         for heading in ("pictures", "background", "boxes", "small <32²", "medium", "large >96²", "side 10/50/90 %"):
             table.add_column(heading, justify="right")
         for split in self.splits:
@@ -93,12 +94,13 @@ def _render_finding(console: Console, finding: Finding) -> None:
         console.print(Text(f"           ... {finding.count - SHOWN_EXAMPLES:,} more", "dim"))
 
 
-def check_dataset(dataset: Dataset, imgsz: int = 640, progress: Progress | None = None) -> Report:
+def check_dataset(dataset: Dataset, imgsz: int | tuple[int, int] = 640, progress: Progress | None = None) -> Report:
     """Look at every label and decode every picture of every split.
 
-    `imgsz` is the training resolution at which box sizes are judged; `progress(stage, done, total)` is called often.
-    Nothing is changed on disk.
+    `imgsz` is the training resolution at which box sizes are judged, one side or (height, width) in pixels;
+    `progress(stage, done, total)` is called often. Nothing is changed on disk.
     """
+    size = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
     findings = Findings()
     summaries: list[SplitSummary] = []
     galleries: list[Gallery] = []
@@ -106,8 +108,8 @@ def check_dataset(dataset: Dataset, imgsz: int = 640, progress: Progress | None 
         reading = dataset.reading(split)
         index = build_index(reading, split, dataset.class_names, dataset.category_ids)
         check_labels(findings, reading, split, dataset.category_ids)
-        check_usable_boxes(findings, index, imgsz)
-        summaries.append(summarise(index, imgsz))
+        check_usable_boxes(findings, index, size)
+        summaries.append(summarise(index, size))
         galleries.append(_check_files(findings, split, reading, progress or _silent))
     for problem in dataset.reader.strays():
         findings.add(problem.code, [f"{problem.where}: {problem.detail}" if problem.detail else problem.where])
@@ -115,7 +117,7 @@ def check_dataset(dataset: Dataset, imgsz: int = 640, progress: Progress | None 
     check_classes(findings, summaries, dataset.class_names)
     _check_splits(findings, dataset, summaries)
     source = str(dataset.source)
-    return Report(source, dataset.kind, imgsz, dataset.class_names, tuple(summaries), findings.all())
+    return Report(source, dataset.kind, size, dataset.class_names, tuple(summaries), findings.all())
 
 
 def _silent(stage: str, done: int, total: int) -> None:

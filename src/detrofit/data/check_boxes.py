@@ -22,7 +22,7 @@ SMALL_AREA, MEDIUM_AREA = 32.0**2, 96.0**2  # COCO's limits, here at the trainin
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What a split holds that can be used; sizes are at the training resolution (pictures stretched to a square)."""
+    """What a split holds that can be used; sizes are at the training resolution."""
 
     split: str
     pictures: int
@@ -36,10 +36,10 @@ class SplitSummary:
     typical_sides: tuple[float, float, float]  # 10th, 50th, 90th percentile of the square root of the area
 
 
-def summarise(index: DetectionIndex, imgsz: int) -> SplitSummary:
-    """Count what is in a split, crowds apart."""
+def summarise(index: DetectionIndex, size: tuple[int, int]) -> SplitSummary:
+    """Count what is in a split, crowds apart; `size` is the training resolution (height, width)."""
     single = ~index.crowd
-    sides = scaled_sides(index, imgsz)[single]
+    sides = scaled_sides(index, size)[single]
     area = sides[:, 0] * sides[:, 1]
     small, medium = int((area < SMALL_AREA).sum()), int((area < MEDIUM_AREA).sum())
     quantiles = np.quantile(np.sqrt(area), (0.1, 0.5, 0.9)) if len(area) else np.zeros(3)
@@ -59,11 +59,11 @@ def summarise(index: DetectionIndex, imgsz: int) -> SplitSummary:
     )
 
 
-def scaled_sides(index: DetectionIndex, imgsz: int) -> np.ndarray:
-    """Width and height of every box, float64 `[M,2]`, when its picture is stretched to `imgsz` x `imgsz`."""
+def scaled_sides(index: DetectionIndex, size: tuple[int, int]) -> np.ndarray:
+    """Width and height of every box, float64 `[M,2]`, when its picture is stretched to `size` (height, width)."""
     owner = np.repeat(np.arange(len(index)), np.diff(index.box_offsets))
-    size = np.stack([index.widths[owner], index.heights[owner]], axis=1)
-    return (index.boxes_xyxy[:, 2:] - index.boxes_xyxy[:, :2]) * imgsz / size
+    original = np.stack([index.widths[owner], index.heights[owner]], axis=1)
+    return (index.boxes_xyxy[:, 2:] - index.boxes_xyxy[:, :2]) * size[::-1] / original
 
 
 def check_labels(findings: Findings, reading: Reading, split: str, category_ids: tuple[int, ...]) -> None:
@@ -130,16 +130,16 @@ def _not_first(rows: np.ndarray) -> np.ndarray:
     return later
 
 
-def check_usable_boxes(findings: Findings, index: DetectionIndex, imgsz: int) -> None:
-    """What is suspicious about the boxes that are used."""
-    sides = scaled_sides(index, imgsz)
+def check_usable_boxes(findings: Findings, index: DetectionIndex, size: tuple[int, int]) -> None:
+    """What is suspicious about the boxes that are used, at the training resolution `size` (height, width)."""
+    sides = scaled_sides(index, size)
     original = index.boxes_xyxy[:, 2:] - index.boxes_xyxy[:, :2]
     owner = np.repeat(np.arange(len(index)), np.diff(index.box_offsets))
-    size = np.stack([index.widths[owner], index.heights[owner]], axis=1)
+    picture = np.stack([index.widths[owner], index.heights[owner]], axis=1)
     single = ~index.crowd
     masks = {
         "tiny-box": single & (sides.min(axis=1, initial=np.inf) < SMALLEST_SIDE),
-        "whole-image-box": single & ((original / size).prod(axis=1) >= WHOLE_IMAGE),
+        "whole-image-box": single & ((original / picture).prod(axis=1) >= WHOLE_IMAGE),
         "elongated-box": single & (original.max(axis=1, initial=0) > LARGEST_ELONGATION * original.min(axis=1)),
         "crowd-box": index.crowd,
     }

@@ -35,7 +35,7 @@ def check(
                 tasks[stage] = bar.add_task(stage, total=total)
             bar.update(tasks[stage], completed=done, total=total)
 
-        report = check_dataset(dataset, min(parse_image_size(imgsz)), show)
+        report = check_dataset(dataset, parse_image_size(imgsz), show)
     if json_:
         print(json.dumps(report.to_dict(), ensure_ascii=False, indent=1))
     else:
