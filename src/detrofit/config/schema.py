@@ -33,7 +33,9 @@ class AugmentSettings(Section):
     mosaic: Probability = Field(0.0, description="four pictures in one")
     mixup: Probability = Field(0.0, description="two pictures blended")
     multiscale: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        0.25, description="train at sizes up to this share smaller and larger, in steps of 32 pixels; 0: one size"
+        0.25,
+        description="train at sizes up to this share smaller and larger, rounded outwards to steps of 32 pixels; "
+        "0: one size",
     )
     stop_epochs: Annotated[int, Field(ge=0)] | None = Field(
         None, description="last epochs without the strong changes (all but the flips); default: a thirtieth, at least 1"
@@ -133,7 +135,9 @@ class Experiment(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="of every random stream")
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto takes the best there is")
     workers: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="processes that load pictures; default: one a core, at most 8"
+        None,
+        description="processes that load pictures; default: one a core, at most 8; processes of one training share the "
+        "cores",
     )
     runs: Path = Field(Path("runs"), description="folder of run folders")
     name: Annotated[str, Field(min_length=1)] | None = Field(

@@ -112,8 +112,8 @@ def as_target(picture: LabelledPicture, image: int, original_size: tuple[int, in
 def multiscale_sizes(size: tuple[int, int], spread: float = 0.25, base_repeats: int = 3) -> list[tuple[int, int]]:
     """The sizes (height, width) that multi-scale training chooses from, all multiples of 32 but the base.
 
-    The longer side goes from `1 - spread` to `1 + spread` of the base in steps of 32, the other in proportion; the
-    base itself stands `base_repeats` times. 640 gives the published list, 480 to 800.
+    The longer side goes from `1 - spread` to `1 + spread` of the base in steps of 32, rounded outwards (160 gives 96 to
+    224), the other in proportion; the base itself stands `base_repeats` times. 640 gives the published 480 to 800.
     """
     longer = max(size)
     base = round(longer / SIZE_MULTIPLE)
