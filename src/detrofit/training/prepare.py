@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,13 +43,18 @@ def open_material(experiment: Experiment) -> Material:
     dataset = open_dataset(experiment.data)
     material = Material(dataset, dataset.split("train"), dataset.split(experiment.train.val_split))
     for index in (material.train, material.val):
-        if len(index) == 0:
-            raise DetrofitError(f"the split '{index.split}' of {experiment.data} has no pictures")
+        refuse_empty(index, experiment.data)
         if index.crowd.all():
             raise DetrofitError(
                 f"the split '{index.split}' of {experiment.data} has no boxes; `detrofit data check` tells why"
             )
     return material
+
+
+def refuse_empty(index: DetectionIndex, data: Path) -> None:
+    """DetrofitError for a split without pictures; `data` is where it is from."""
+    if len(index) == 0:
+        raise DetrofitError(f"the split '{index.split}' of {data} has no pictures")
 
 
 def open_teacher(

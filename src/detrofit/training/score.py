@@ -20,6 +20,7 @@ from detrofit.evaluation.picture_grid import save_picture_grid, spread_indices
 from detrofit.files import write_file
 from detrofit.tiling import Tiling
 from detrofit.training.devices import Devices
+from detrofit.training.prepare import refuse_empty
 from detrofit.training.run_folder import BEST
 from detrofit.training.tiled import predict_tiles
 from detrofit.training.validate import predict_split
@@ -51,6 +52,7 @@ def score_file(
     file = file / BEST if file.is_dir() else file
     info = read_info(file)
     index = open_dataset(data).split(split)
+    refuse_empty(index, data)
     check_classes(info, index, file)
     devices = Devices(device, precision)
     model = load_model(file, plugins=plugins)
