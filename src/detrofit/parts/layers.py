@@ -1,26 +1,39 @@
-"""What several parts share: activations, a convolution with its norm, drop path, padding to a multiple."""
+"""What several parts share: options, activations, a convolution with its norm, drop path, padding to a multiple."""
 
 from __future__ import annotations
 
 import copy
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from detrofit.randomness import derive_seed
 
-Activation = Literal["relu", "relu6", "silu", "gelu", "hardswish"]
+Activation = Annotated[
+    Literal["relu", "relu6", "leaky_relu", "silu", "gelu", "hardswish"],
+    Field(description="what follows the norms, where anything does"),
+]
+DropPathRate = Annotated[
+    float, Field(ge=0, lt=1, description="share of samples whose branch is dropped in training (stochastic depth)")
+]
+DropoutRate = Annotated[float, Field(ge=0, lt=1, description="share of values that are dropped in training")]
+InitialScale = Annotated[
+    float | None, Field(gt=0, le=10, description="first value of a learnt factor a channel; none: no factors")
+]
+Residual = Annotated[bool, Field(description="the part's own sum with its input, or shortcut, where it has one")]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
+    "leaky_relu": nn.LeakyReLU,
     "silu": nn.SiLU,
     "gelu": nn.GELU,
     "hardswish": nn.Hardswish,
 }
-_INPLACE = ("relu", "relu6", "silu", "hardswish")
+_INPLACE = ("relu", "relu6", "leaky_relu", "silu", "hardswish")
 
 
 def activation_module(name: str | None) -> nn.Module:

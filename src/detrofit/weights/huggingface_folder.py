@@ -18,6 +18,11 @@ from detrofit.weights.model_file import ModelInfo
 from detrofit.weights.tensor_file import write_tensors
 
 _DEPTHS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3]}
+_STOCK_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "encoder.attention": {"activation": "gelu", "temperature": 10000},
+    "encoder.fusion": {"activation": "silu"},
+    "encoder.fusion_block": {"activation": "silu", "blocks": 3},
+}
 _ATTENTION = "model.decoder.layers.{}.encoder_attn."
 _FROZEN_COUNTER = re.compile(r"model\.backbone\..*num_batches_tracked$")
 _DECODER_LAYER = re.compile(r"decoder\.(?:layer|score_head\.layer|box_head\.layer)(\d+)\.")
@@ -94,12 +99,12 @@ def _check(model: RTDETR) -> None:
     for address in model.retrofit:
         if address not in parts and not address.startswith(("loss.", "matcher.")):
             raise DetrofitError(f"transformers' RT-DETR has stock parts only; this model has its own in {address}")
-    attention, blocks = slots["encoder.attention"], slots["encoder.fusion_block"]["blocks"]
-    if attention["activation"] != "gelu" or attention["temperature"] != 10000 or blocks != 3:
-        raise DetrofitError("transformers' RT-DETR is exported with the stock options of its encoder's parts only")
+    for address, stock in _STOCK_OPTIONS.items():
+        if any(slots[address][option] != value for option, value in stock.items()):
+            raise DetrofitError("transformers' RT-DETR is exported with the stock options of its encoder's parts only")
     if frame.strides != (8, 16, 32):
         raise DetrofitError("transformers' RT-DETR is exported with strides 8, 16, 32 only")
-    if len(set(frame.points_of_levels)) > 1 or frame.query_selection != "default":
+    if len(set(frame.points_of_levels)) > 1 or frame.query_selection != "default" or frame.learnt_queries:
         raise DetrofitError("transformers' RT-DETR has as many points on every level, and the default query selection")
 
 

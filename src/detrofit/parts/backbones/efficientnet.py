@@ -1,11 +1,10 @@
 """`efficientnet`: EfficientNet and its lite form (arXiv:1905.11946)."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from detrofit.parts.backbones.timm import TimmBackbone
+from detrofit.parts.layers import DropPathRate
 from detrofit.parts.registry import part
 from detrofit.parts.slots import BACKBONE
 
@@ -34,6 +33,6 @@ class EfficientNet(TimmBackbone):
         size: Literal[
             "b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "lite0", "lite1", "lite2", "lite3", "lite4"
         ] = "b0",
-        drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        drop_path: DropPathRate = 0.0,
     ) -> None:
         super().__init__(strides, name=f"tf_efficientnet_{size}", drop_path=drop_path)

@@ -1,11 +1,10 @@
 """`fasternet`: FasterNet, a network of partial convolutions (arXiv:2303.03667)."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from detrofit.parts.backbones.timm import TimmBackbone
+from detrofit.parts.layers import DropPathRate
 from detrofit.parts.registry import part
 from detrofit.parts.slots import BACKBONE
 
@@ -30,6 +29,6 @@ class FasterNet(TimmBackbone):
         strides: Sequence[int] = (8, 16, 32),
         *,
         size: Literal["t0", "t1", "t2", "s", "m", "l"] = "t0",
-        drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        drop_path: DropPathRate = 0.0,
     ) -> None:
         super().__init__(strides, name=f"fasternet_{size}", drop_path=drop_path)

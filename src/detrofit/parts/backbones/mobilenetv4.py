@@ -1,12 +1,12 @@
 """`mobilenetv4`: MobileNetV4's convolutional and hybrid networks (arXiv:2404.10518)."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field
 from torch import Tensor
 
 from detrofit.parts.backbones.timm import TimmBackbone
+from detrofit.parts.layers import DropPathRate
 from detrofit.parts.registry import part
 from detrofit.parts.slots import BACKBONE
 
@@ -35,7 +35,7 @@ class MobileNetV4(TimmBackbone):
         strides: Sequence[int] = (8, 16, 32),
         *,
         size: Literal["conv-small", "conv-medium", "conv-large", "hybrid-medium", "hybrid-large"] = "conv-small",
-        drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        drop_path: DropPathRate = 0.0,
     ) -> None:
         super().__init__(strides, name=f"mobilenetv4_{size.replace('-', '_')}", drop_path=drop_path)
         last = _LAST_CHANNELS[size.partition("-")[2]]

@@ -85,6 +85,8 @@ class Stage(nn.Module):
 class ResNetVD(nn.Module):
     """ResNet-vd: a deep stem, then four stages of residual blocks with average-pooled shortcuts.
 
+    A block is ReLU(f(x) + shortcut(x)), f being two 3x3 convolutions, or a 1x1, a 3x3 and a 1x1 from depth 50 on.
+
     [B,3,H,W] in 0..1 to a list of maps [B,C,ceil(H/s),ceil(W/s)] for each of `strides` (of 4, 8, 16, 32).
     `widths` are those of the stages; with bottlenecks (depth 50 and 101) the outputs are four times as wide.
     """

@@ -1,11 +1,10 @@
 """`starnet`: StarNet, a network of element-wise products (arXiv:2403.19967)."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from detrofit.parts.backbones.timm import TimmBackbone
+from detrofit.parts.layers import DropPathRate
 from detrofit.parts.registry import part
 from detrofit.parts.slots import BACKBONE
 
@@ -29,6 +28,6 @@ class StarNet(TimmBackbone):
         strides: Sequence[int] = (8, 16, 32),
         *,
         size: Literal["s1", "s2", "s3", "s4"] = "s1",
-        drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        drop_path: DropPathRate = 0.0,
     ) -> None:
         super().__init__(strides, name=f"starnet_{size}", drop_path=drop_path)

@@ -1,12 +1,12 @@
 """`fasternet-block`: the block of FasterNet (arXiv:2303.03667)."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from detrofit.parts.blocks.pconv import Divisor, PartialConv
-from detrofit.parts.layers import ConvNorm, DropPath, LayerScale
+from detrofit.parts.layers import Activation, ConvNorm, DropPath, DropPathRate, InitialScale, LayerScale, Residual
 from detrofit.parts.registry import part
 from detrofit.parts.slots import STAGE_BLOCK
 
@@ -31,10 +31,10 @@ class FasterNetBlock(nn.Module):
         *,
         expand: Annotated[float, Field(gt=0, le=8, description="hidden width as a multiple of the width")] = 2.0,
         divisor: Divisor = 4,
-        activation: Literal["relu", "gelu"] = "relu",
-        layer_scale: Annotated[float, Field(gt=0, le=10)] | None = None,
-        drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-        residual: bool = True,
+        activation: Activation = "relu",
+        layer_scale: InitialScale = None,
+        drop_path: DropPathRate = 0.0,
+        residual: Residual = True,
     ) -> None:
         super().__init__()
         hidden = max(1, int(in_channels * expand))

@@ -7,11 +7,14 @@ from torch import Tensor, nn
 
 from detrofit.parts.assembly import SlotFiller
 from detrofit.parts.blocks.shortcut import vd_shortcut
-from detrofit.parts.layers import ConvNorm, make_divisible
+from detrofit.parts.layers import Activation, ConvNorm, Residual, activation_module, make_divisible
 from detrofit.parts.registry import part
 from detrofit.parts.slots import STAGE_BLOCK, STAGE_CONV, STAGE_DOWNSAMPLE, STAGE_INSERT
 
 Width = Annotated[float, Field(gt=0, le=1, description="inner width as a share of the published one")]
+PooledShortcut = Annotated[
+    bool, Field(description="average before a strided shortcut's 1x1; without, that 1x1 strides (plain ResNet)")
+]
 _INSIDE = (STAGE_CONV, STAGE_INSERT, STAGE_DOWNSAMPLE)
 
 
@@ -41,10 +44,10 @@ def _inner_width(published: int, share: float) -> int:
     slots=_INSIDE,
 )
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, the vd shortcut, ReLU. [B,Cin,H,W] to [B,Cout,ceil(H/stride),ceil(W/stride)].
+    """Two 3x3 convolutions with norms, and the vd shortcut.
 
-    Between the two the map is `width` x Cout wide.
-    `pooled_shortcut`: where it strides, the shortcut averages before its 1x1; without, the 1x1 strides (plain ResNet).
+    activation(conv2(activation(conv1(x))) + shortcut(x)), [B,Cin,H,W] to [B,Cout,ceil(H/stride),ceil(W/stride)]; conv1
+    strides, and the map between is `width` x Cout wide. Without `residual` the last activation is the host's.
     """
 
     def __init__(
@@ -55,9 +58,10 @@ class BasicBlock(nn.Module):
         stride: int = 1,
         first: bool = False,
         *,
-        residual: bool = True,
-        pooled_shortcut: bool = True,
+        residual: Residual = True,
+        pooled_shortcut: PooledShortcut = True,
         width: Width = 1.0,
+        activation: Activation = "relu",
     ) -> None:
         super().__init__()
         inner = _inner_width(out_channels, width)
@@ -65,7 +69,7 @@ class BasicBlock(nn.Module):
         self.conv2 = _spatial_conv(slots, inner, out_channels, 1, last=True)
         self.insert = slots.fill(STAGE_INSERT, default="none", in_channels=out_channels, out_channels=out_channels)
         self.shortcut = vd_shortcut(in_channels, out_channels, stride, first, pooled_shortcut) if residual else None
-        self.activation = nn.ReLU(inplace=True)
+        self.activation = activation_module(activation)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.insert(self.conv2(self.activation(self.conv1(x))))
@@ -83,10 +87,11 @@ class BasicBlock(nn.Module):
     slots=_INSIDE,
 )
 class Bottleneck(nn.Module):
-    """1x1, 3x3 with the stride, 1x1 to four times the width, the vd shortcut, ReLU.
+    """1x1, 3x3 with the stride, 1x1 to four times the width, each with its norm, and the vd shortcut.
 
-    [B,Cin,H,W] to [B,Cout,ceil(H/stride),ceil(W/stride)]; the inner width is `width` x Cout / 4. `pooled_shortcut`:
-    where it strides, the shortcut averages before its 1x1; without, the 1x1 strides (plain ResNet).
+    activation(expand(activation(conv(activation(reduce(x))))) + shortcut(x)), [B,Cin,H,W] to
+    [B,Cout,ceil(H/stride),ceil(W/stride)]; conv strides, and the inner width is `width` x Cout / 4. Without `residual`
+    the last activation is the host's.
     """
 
     def __init__(
@@ -97,18 +102,19 @@ class Bottleneck(nn.Module):
         stride: int = 1,
         first: bool = False,
         *,
-        residual: bool = True,
-        pooled_shortcut: bool = True,
+        residual: Residual = True,
+        pooled_shortcut: PooledShortcut = True,
         width: Width = 1.0,
+        activation: Activation = "relu",
     ) -> None:
         super().__init__()
         inner = _inner_width(out_channels // 4, width)
-        self.reduce = ConvNorm(in_channels, inner, activation="relu")
+        self.reduce = ConvNorm(in_channels, inner, activation=activation)
         self.conv = _spatial_conv(slots, inner, inner, stride, last=True)
         self.insert = slots.fill(STAGE_INSERT, default="none", in_channels=inner, out_channels=inner)
         self.expand = ConvNorm(inner, out_channels)
         self.shortcut = vd_shortcut(in_channels, out_channels, stride, first, pooled_shortcut) if residual else None
-        self.activation = nn.ReLU(inplace=True)
+        self.activation = activation_module(activation)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.expand(self.insert(self.activation(self.conv(self.reduce(x)))))

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from detrofit.parts.downsamples.spd import SpaceToDepth
-from detrofit.parts.layers import ConvNorm, PadToMultiple
+from detrofit.parts.layers import ConvNorm, PadToMultiple, Residual
 from detrofit.parts.registry import part
 from detrofit.parts.slots import STAGE_BLOCK
 
@@ -25,7 +25,7 @@ class SPDBottleneck(nn.Module):
     sizes are padded before space-to-depth. Without `residual` nothing is added and the last ReLU is the host's.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, *, residual: bool = True) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, *, residual: Residual = True) -> None:
         super().__init__()
         width = out_channels // 4
         self.reduce = ConvNorm(in_channels, width, activation="relu")

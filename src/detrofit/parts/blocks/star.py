@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detrofit.parts.layers import ConvNorm, DropPath
+from detrofit.parts.layers import ConvNorm, DropPath, DropPathRate, Residual
 from detrofit.parts.registry import part
 from detrofit.parts.slots import STAGE_BLOCK
 
@@ -27,8 +27,8 @@ class StarBlock(nn.Module):
         in_channels: int,
         *,
         expand: Annotated[int, Field(ge=1, le=8, description="hidden width as a multiple of the width")] = 4,
-        drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-        residual: bool = True,
+        drop_path: DropPathRate = 0.0,
+        residual: Residual = True,
     ) -> None:
         super().__init__()
         hidden = expand * in_channels

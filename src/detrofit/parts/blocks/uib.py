@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from detrofit.parts.layers import Activation, ConvNorm, DropPath, LayerScale, make_divisible
+from detrofit.parts.layers import (
+    Activation,
+    ConvNorm,
+    DropPath,
+    DropPathRate,
+    InitialScale,
+    LayerScale,
+    Residual,
+    make_divisible,
+)
 from detrofit.parts.registry import part
 from detrofit.parts.slots import STAGE_BLOCK, STAGE_CONV, STAGE_INSERT
 
@@ -14,20 +23,19 @@ _FITS = (STAGE_BLOCK, STAGE_CONV, STAGE_INSERT)
 _PAPER = "arXiv:2404.10518"
 _LICENCE = "Apache-2.0 originals (TensorFlow models, timm)"
 
-Kernel = Literal[3, 5, 7]
-OptionalKernel = Literal[0, 3, 5, 7]
+Kernel = Annotated[Literal[3, 5, 7], Field(description="kernel of that depthwise convolution")]
+OptionalKernel = Annotated[
+    Literal[0, 3, 5, 7], Field(description="kernel of that depthwise convolution; 0 leaves it out")
+]
+StrideAt = Annotated[Literal["middle", "start"], Field(description="the depthwise convolution that strides")]
 Expansion = Annotated[float, Field(gt=0, le=8, description="hidden width as a multiple of the input width")]
-Scale = Annotated[float, Field(gt=0, le=10)] | None
-Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _has_depthwise(options: Mapping[str, Any]) -> bool:
     return any(options[kernel] for kernel in ("start_kernel", "middle_kernel", "end_kernel"))
 
 
-@part(
-    "uib", fits=_FITS, paper=_PAPER, licence=_LICENCE, can_stride=_has_depthwise, can_widen=True
-)  # fmt: skip
+@part("uib", fits=_FITS, paper=_PAPER, licence=_LICENCE, can_stride=_has_depthwise, can_widen=True)
 class UniversalInvertedBottleneck(nn.Module):
     """The general universal inverted bottleneck: three optional depthwise convolutions around two pointwise ones.
 
@@ -49,11 +57,11 @@ class UniversalInvertedBottleneck(nn.Module):
         start_kernel: OptionalKernel = 0,
         middle_kernel: OptionalKernel = 3,
         end_kernel: OptionalKernel = 0,
-        stride_at: Literal["middle", "start"] = "middle",
+        stride_at: StrideAt = "middle",
         activation: Activation = "relu",
-        layer_scale: Scale = None,
-        drop_path: Rate = 0.0,
-        residual: bool = True,
+        layer_scale: InitialScale = None,
+        drop_path: DropPathRate = 0.0,
+        residual: Residual = True,
     ) -> None:
         super().__init__()
         hidden = make_divisible(in_channels * expand)
@@ -84,7 +92,11 @@ def _depthwise(channels: int, kernel: int, stride: int, activation: str | None =
 
 @part("ib", fits=_FITS, paper=_PAPER, licence=_LICENCE, can_stride=True, can_widen=True)
 class InvertedBottleneck(UniversalInvertedBottleneck):
-    """MobileNetV2's inverted bottleneck, a form of UIB: expand, depthwise, project."""
+    """MobileNetV2's inverted bottleneck, a form of UIB: expand, depthwise, project.
+
+    x + project(depthwise(expand(x))), norms after all three and `activation` after the first two; without the sum where
+    the shape changes. [B,Cin,H,W] to [B,Cout,ceil(H/stride),ceil(W/stride)]; the depthwise convolution strides.
+    """
 
     def __init__(
         self,
@@ -95,9 +107,9 @@ class InvertedBottleneck(UniversalInvertedBottleneck):
         expand: Expansion = 4.0,
         middle_kernel: Kernel = 3,
         activation: Activation = "relu",
-        layer_scale: Scale = None,
-        drop_path: Rate = 0.0,
-        residual: bool = True,
+        layer_scale: InitialScale = None,
+        drop_path: DropPathRate = 0.0,
+        residual: Residual = True,
     ) -> None:
         super().__init__(
             in_channels, out_channels, stride, expand=expand, middle_kernel=middle_kernel, activation=activation,
@@ -107,7 +119,11 @@ class InvertedBottleneck(UniversalInvertedBottleneck):
 
 @part("convnext-like", fits=_FITS, paper=_PAPER, licence=_LICENCE, can_stride=True, can_widen=True)
 class ConvNextLike(UniversalInvertedBottleneck):
-    """A form of UIB with the depthwise convolution first, at the narrow width: depthwise, expand, project."""
+    """A form of UIB with the depthwise convolution first, at the narrow width: depthwise, expand, project.
+
+    x + project(expand(depthwise(x))), norms after all three and `activation` after the expansion alone; without the sum
+    where the shape changes. [B,Cin,H,W] to [B,Cout,ceil(H/stride),ceil(W/stride)]; the depthwise convolution strides.
+    """
 
     def __init__(
         self,
@@ -118,9 +134,9 @@ class ConvNextLike(UniversalInvertedBottleneck):
         expand: Expansion = 4.0,
         start_kernel: Kernel = 3,
         activation: Activation = "relu",
-        layer_scale: Scale = None,
-        drop_path: Rate = 0.0,
-        residual: bool = True,
+        layer_scale: InitialScale = None,
+        drop_path: DropPathRate = 0.0,
+        residual: Residual = True,
     ) -> None:
         super().__init__(
             in_channels, out_channels, stride, expand=expand, start_kernel=start_kernel, middle_kernel=0,
@@ -130,7 +146,12 @@ class ConvNextLike(UniversalInvertedBottleneck):
 
 @part("extradw", fits=_FITS, paper=_PAPER, licence=_LICENCE, can_stride=True, can_widen=True)
 class ExtraDW(UniversalInvertedBottleneck):
-    """MobileNetV4's ExtraDW, a form of UIB: a depthwise convolution before the expansion and one inside it."""
+    """MobileNetV4's ExtraDW, a form of UIB: a depthwise convolution before the expansion and one inside it.
+
+    x + project(depthwise(expand(depthwise(x)))), norms after all four and `activation` after the middle two; without
+    the sum where the shape changes. [B,Cin,H,W] to [B,Cout,ceil(H/stride),ceil(W/stride)]. The second depthwise
+    convolution strides; with `stride_at` start the first, so that the expansion runs at the small size.
+    """
 
     def __init__(
         self,
@@ -141,11 +162,11 @@ class ExtraDW(UniversalInvertedBottleneck):
         expand: Expansion = 4.0,
         start_kernel: Kernel = 3,
         middle_kernel: Kernel = 3,
-        stride_at: Literal["middle", "start"] = "middle",
+        stride_at: StrideAt = "middle",
         activation: Activation = "relu",
-        layer_scale: Scale = None,
-        drop_path: Rate = 0.0,
-        residual: bool = True,
+        layer_scale: InitialScale = None,
+        drop_path: DropPathRate = 0.0,
+        residual: Residual = True,
     ) -> None:
         super().__init__(
             in_channels, out_channels, stride, expand=expand, start_kernel=start_kernel, middle_kernel=middle_kernel,
@@ -156,7 +177,11 @@ class ExtraDW(UniversalInvertedBottleneck):
 
 @part("ffn", fits=_FITS, paper=_PAPER, licence=_LICENCE, can_widen=True)
 class FeedForward(UniversalInvertedBottleneck):
-    """A form of UIB without any depthwise convolution: expand, project. It cannot stride."""
+    """A form of UIB without any depthwise convolution: expand, project.
+
+    x + project(expand(x)), norms after both and `activation` after the first; without the sum where the width changes.
+    [B,Cin,H,W] to [B,Cout,H,W]; it cannot stride.
+    """
 
     def __init__(
         self,
@@ -165,9 +190,9 @@ class FeedForward(UniversalInvertedBottleneck):
         *,
         expand: Expansion = 4.0,
         activation: Activation = "relu",
-        layer_scale: Scale = None,
-        drop_path: Rate = 0.0,
-        residual: bool = True,
+        layer_scale: InitialScale = None,
+        drop_path: DropPathRate = 0.0,
+        residual: Residual = True,
     ) -> None:
         super().__init__(
             in_channels, out_channels, expand=expand, middle_kernel=0, activation=activation,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from detrofit.parts.assembly import SlotFiller
-from detrofit.parts.layers import ConvNorm
+from detrofit.parts.layers import Activation, ConvNorm, activation_module
 from detrofit.parts.registry import part
 from detrofit.parts.slots import ENCODER_DOWNSAMPLE, ENCODER_FUSION, FUSION_BLOCK
 
@@ -23,20 +23,24 @@ from detrofit.parts.slots import ENCODER_DOWNSAMPLE, ENCODER_FUSION, FUSION_BLOC
 class CCFM(nn.Module):
     """CNN-based cross-scale feature fusion: a top-down path, then a bottom-up path, concatenating at every level.
 
-    A list of maps [B,C,H/s,W/s] for `strides`, each twice the one before, to a list of the same shapes. Both paths
-    meet the top-down path's 1x1 outputs, as published. Modules are named by the stride that they give.
+    A list of maps [B,C,H/s,W/s] for `strides`, each twice the one before, to a list of the same shapes. Top-down:
+    l_i = conv1x1(t_i), t_i-1 = block(cat(up(l_i), x_i-1)), the coarsest t being x. Bottom-up: out_0 = t_0,
+    out_i = block(cat(down(out_i-1), l_i)): both paths meet the 1x1 outputs, as published. `activation` is that of the
+    1x1 and of the downsamples. Modules are named by the stride that they give.
     """
 
-    def __init__(self, slots: SlotFiller, in_channels: int, strides: Sequence[int]) -> None:
+    def __init__(
+        self, slots: SlotFiller, in_channels: int, strides: Sequence[int], *, activation: Activation = "silu"
+    ) -> None:
         super().__init__()
         self.strides = tuple(strides)
         self.lateral = nn.ModuleDict()
         self.top_down = nn.ModuleDict()
         self.downsample = nn.ModuleDict()
         self.bottom_up = nn.ModuleDict()
-        self.activation = nn.SiLU(inplace=True)
+        self.activation = activation_module(activation)
         for index, (fine, coarse) in enumerate(reversed(list(pairwise(strides)))):
-            self.lateral[f"stride{coarse}"] = ConvNorm(in_channels, in_channels, activation="silu")
+            self.lateral[f"stride{coarse}"] = ConvNorm(in_channels, in_channels, activation=activation)
             self.top_down[f"stride{fine}"] = _block(slots, in_channels, index)
         for index, coarse in enumerate(strides[1:]):
             self.downsample[f"stride{coarse}"] = slots.fill(

@@ -6,19 +6,19 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detrofit.parts.layers import ConvNorm, biased_copy, folded_weights
+from detrofit.parts.layers import Activation, ConvNorm, activation_module, biased_copy, folded_weights
 from detrofit.parts.registry import part
 from detrofit.parts.slots import FUSION_BLOCK
 
 
 class RepVggBlock(nn.Module):
-    """SiLU(norm(conv 3x3) + norm(conv 1x1)), one 3x3 convolution after `fuse()` (arXiv:2101.03697, no identity)."""
+    """activation(norm(conv 3x3) + norm(conv 1x1)), one 3x3 after `fuse()` (arXiv:2101.03697, without identity)."""
 
-    def __init__(self, in_channels: int, out_channels: int, eps: float = 1e-5) -> None:
+    def __init__(self, in_channels: int, out_channels: int, activation: str = "silu") -> None:
         super().__init__()
-        self.conv3: nn.Module = ConvNorm(in_channels, out_channels, 3, eps=eps)
-        self.conv1: nn.Module | None = ConvNorm(in_channels, out_channels, 1, eps=eps)
-        self.activation = nn.SiLU(inplace=True)
+        self.conv3: nn.Module = ConvNorm(in_channels, out_channels, 3)
+        self.conv1: nn.Module | None = ConvNorm(in_channels, out_channels, 1)
+        self.activation = activation_module(activation)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv3(x)
@@ -46,7 +46,8 @@ class RepVggBlock(nn.Module):
 class CspRep(nn.Module):
     """Two 1x1 branches, one through RepVGG blocks, summed; then a 1x1 where the hidden width differs from the output.
 
-    [B,Cin,H,W] to [B,Cout,H,W]; the hidden width is int(Cout x expansion).
+    conv3(blocks(conv1(x)) + conv2(x)), a block being activation(norm(conv3x3(y)) + norm(conv1x1(y))), which `fuse()`
+    merges. [B,Cin,H,W] to [B,Cout,H,W]; the hidden width is int(Cout x `expansion`), at least 1.
     """
 
     def __init__(
@@ -54,15 +55,16 @@ class CspRep(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        expansion: Annotated[float, Field(gt=0, le=4)] = 1.0,
-        blocks: Annotated[int, Field(ge=1, le=12)] = 3,
+        expansion: Annotated[float, Field(gt=0, le=4, description="hidden width as a multiple of the output's")] = 1.0,
+        blocks: Annotated[int, Field(ge=1, le=12, description="RepVGG blocks, one after the other")] = 3,
+        activation: Activation = "silu",
     ) -> None:
         super().__init__()
-        hidden = int(out_channels * expansion)
-        self.conv1 = ConvNorm(in_channels, hidden, activation="silu")
-        self.conv2 = ConvNorm(in_channels, hidden, activation="silu")
-        self.blocks = nn.Sequential(*(RepVggBlock(hidden, hidden) for _ in range(blocks)))
-        self.conv3 = nn.Identity() if hidden == out_channels else ConvNorm(hidden, out_channels, activation="silu")
+        hidden = max(1, int(out_channels * expansion))
+        self.conv1 = ConvNorm(in_channels, hidden, activation=activation)
+        self.conv2 = ConvNorm(in_channels, hidden, activation=activation)
+        self.blocks = nn.Sequential(*(RepVggBlock(hidden, hidden, activation) for _ in range(blocks)))
+        self.conv3 = nn.Identity() if hidden == out_channels else ConvNorm(hidden, out_channels, activation=activation)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv3(self.blocks(self.conv1(x)) + self.conv2(x))

@@ -146,7 +146,7 @@ class RepNCSPELAN4ExtraDW(GELAN):
         out_channels: int,
         *,
         site: Literal["i", "ii", "iii", "iv"] = "i",
-        expand: Annotated[float, Field(gt=0, le=8, description="hidden width of ExtraDW")] = 2.0,
+        expand: Annotated[float, Field(gt=0, le=8, description="hidden width of ExtraDW, as a multiple")] = 2.0,
         start_kernel: Literal[3, 5, 7] = 3,
         middle_kernel: Literal[3, 5, 7] = 3,
         activation: Activation = "relu",
