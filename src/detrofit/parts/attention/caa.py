@@ -23,24 +23,31 @@ class ContextAnchor(nn.Module):
     """The attention map of context anchor attention, in 0..1, of the shape [B,C,H,W] of its input.
 
     sigmoid(conv2(vertical(horizontal(conv1(average7x7(x)))))); the strips are depthwise with bias. With `norm` both
-    1x1 convolutions have batch norm and SiLU (the class's default), without it all four are plain and biased (as
-    inside a PKI block).
+    1x1 convolutions have batch norm and `activation` (the class's default), without it all four are plain and biased
+    (as inside a PKI block).
     """
 
-    def __init__(self, channels: int, horizontal_kernel: int, vertical_kernel: int, norm: bool) -> None:
+    def __init__(
+        self,
+        channels: int,
+        horizontal_kernel: int,
+        vertical_kernel: int,
+        norm: bool,
+        activation: str | None = "silu",
+    ) -> None:
         super().__init__()
         self.pool = nn.AvgPool2d(7, 1, padding=3)
-        self.conv1 = _pointwise(channels, norm)
+        self.conv1 = _pointwise(channels, norm, activation)
         self.horizontal = Depthwise(channels, (1, horizontal_kernel))
         self.vertical = Depthwise(channels, (vertical_kernel, 1))
-        self.conv2 = _pointwise(channels, norm)
+        self.conv2 = _pointwise(channels, norm, activation)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv2(self.vertical(self.horizontal(self.conv1(self.pool(x))))).sigmoid()
 
 
-def _pointwise(channels: int, norm: bool) -> nn.Module:
-    return ConvNorm(channels, channels, activation="silu") if norm else nn.Conv2d(channels, channels, 1)
+def _pointwise(channels: int, norm: bool, activation: str | None) -> nn.Module:
+    return ConvNorm(channels, channels, activation=activation) if norm else nn.Conv2d(channels, channels, 1)
 
 
 @part(
@@ -57,7 +64,12 @@ class ContextAnchorAttention(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, *, horizontal_kernel: Strip = 11, vertical_kernel: Strip = 11, norm: bool = True
+        self,
+        in_channels: int,
+        *,
+        horizontal_kernel: Strip = 11,
+        vertical_kernel: Strip = 11,
+        norm: Annotated[bool, Field(description="batch norm and SiLU in the 1x1 convolutions")] = True,
     ) -> None:
         super().__init__()
         self.anchor = ContextAnchor(in_channels, horizontal_kernel, vertical_kernel, norm)

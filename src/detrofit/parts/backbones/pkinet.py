@@ -2,15 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from detrofit.parts.assembly import SlotFiller
 from detrofit.parts.blocks.pki import ConvFFN, PKIBlock
-from detrofit.parts.layers import ConvNorm, make_divisible
+from detrofit.parts.layers import ConvNorm, DropoutRate, DropPathRate, make_divisible
 from detrofit.parts.registry import part
 from detrofit.parts.slots import BACKBONE, STAGE_ATTENTION, STAGE_DOWNSAMPLE
 
@@ -81,7 +80,8 @@ class PKINet(nn.Module):
     of very different sizes.
 
     [B,3,H,W] in 0..1 to a list of maps [B,C,ceil(H/s),ceil(W/s)] for each of `strides` (of 4, 8, 16, 32). `drop_path`
-    is the rate of the last block; the rates rise linearly from 0. Norms have eps 1e-5, as in the released networks.
+    is the rate of the last block; the rates rise linearly from 0. `dropout` is that of the blocks. Norms have eps 1e-5,
+    as in the released networks.
     """
 
     mean = (0.485, 0.456, 0.406)
@@ -93,8 +93,8 @@ class PKINet(nn.Module):
         strides: Sequence[int] = (8, 16, 32),
         *,
         size: Literal["t", "s", "b"] = "t",
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
-        drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+        dropout: DropoutRate = 0.1,
+        drop_path: DropPathRate = 0.1,
     ) -> None:
         super().__init__()
         previous, *widths = _WIDTHS[size]
@@ -125,12 +125,12 @@ def _stage(
     slots: SlotFiller, in_channels: int, row: _StageRow, dropout: float, drop_paths: Sequence[float]
 ) -> PKIStage:
     """A published stage: the attention of its block i has kernels of 11 + 2i."""
-    hidden = make_divisible(row.out_channels * _HIDDEN_EXPANSION)
+    hidden = make_divisible(int(row.out_channels * _HIDDEN_EXPANSION))
     blocks = [
         PKIBlock(hidden, hidden, caa_kernel=_CAA_KERNEL + 2 * index, dropout=dropout, drop_path=rate)
         for index, rate in enumerate(drop_paths)
     ]
-    ffn = ConvFFN(hidden, row.ffn_expand, row.ffn_kernel, dropout)
+    ffn = ConvFFN(hidden, hidden, row.ffn_expand, row.ffn_kernel, dropout=0.0)  # only the blocks drop, as published
     return PKIStage(slots, in_channels, row.out_channels, hidden, ffn, blocks)
 
 

@@ -3,16 +3,39 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from detrofit.parts.attention.caa import ContextAnchor, Strip
-from detrofit.parts.layers import ConvNorm, Depthwise, DropPath, LayerScale, make_divisible
+from detrofit.parts.layers import (
+    Activation,
+    ConvNorm,
+    Depthwise,
+    DropoutRate,
+    DropPath,
+    DropPathRate,
+    InitialScale,
+    LayerScale,
+    Residual,
+    make_divisible,
+)
 from detrofit.parts.registry import part
 from detrofit.parts.slots import STAGE_BLOCK
 
 Kernel = Literal[3, 5, 7, 9, 11, 13, 15]
-Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _different(kernels: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(kernels)) < len(kernels):
+        raise ValueError("each kernel size may stand once")
+    return kernels
+
+
+Kernels = Annotated[
+    tuple[Kernel, ...],
+    Field(min_length=1, max_length=7, description="depthwise kernels; the others read what the first gives"),
+    AfterValidator(_different),
+]
 
 
 class PolyKernelInception(nn.Module):
@@ -20,7 +43,7 @@ class PolyKernelInception(nn.Module):
 
     With p = pre(x) and d the depthwise convolution of the first kernel: q = mix(d(p) + sum of the others on d(p));
     out = post(q + q * gate(p)), or post(q * gate(p)) where `residual` is off or the width changes. pre, mix and post
-    are 1x1 with norm and SiLU. Without `caa_kernel` the gate is p itself, as in the original code.
+    are 1x1 with norm and activation. Without `caa_kernel` the gate is p itself, as in the original code.
     """
 
     def __init__(
@@ -28,21 +51,23 @@ class PolyKernelInception(nn.Module):
         in_channels: int,
         out_channels: int,
         kernels: Sequence[int],
-        expansion: float,
         caa_kernel: int | None,
-        residual: bool,
+        *,
+        expansion: float = 1.0,
+        residual: bool = True,
+        activation: str = "silu",
     ) -> None:
         super().__init__()
-        hidden = make_divisible(out_channels * expansion)
-        self.pre = ConvNorm(in_channels, hidden, activation="silu")
+        hidden = make_divisible(int(out_channels * expansion))
+        self.pre = ConvNorm(in_channels, hidden, activation=activation)
         first, *others = (Depthwise(hidden, (kernel, kernel)) for kernel in kernels)
         self.first = first
         self.others = nn.ModuleDict({f"kernel{conv.kernel_size[0]}": conv for conv in others})
-        self.mix = ConvNorm(hidden, hidden, activation="silu")
+        self.mix = ConvNorm(hidden, hidden, activation=activation)
         self.gate: nn.Module = nn.Identity()
         if caa_kernel is not None:
             self.gate = ContextAnchor(hidden, caa_kernel, caa_kernel, norm=False)
-        self.post = ConvNorm(hidden, out_channels, activation="silu")
+        self.post = ConvNorm(hidden, out_channels, activation=activation)
         self.residual = residual and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,16 +83,17 @@ class PolyKernelInception(nn.Module):
 class ConvFFN(nn.Module):
     """Layer norm over channels, widening 1x1, depthwise, global SiLU, narrowing 1x1; dropout after the last two.
 
-    [B,C,H,W] to the same. The global SiLU is x * sigmoid(mean of x over the map); all convolutions are biased.
+    [B,Cin,H,W] to [B,Cout,H,W]; the width between is Cin x `expansion`. The global SiLU is x * sigmoid(mean of x over
+    the map); all convolutions are biased.
     """
 
-    def __init__(self, channels: int, expansion: float, kernel: int, dropout: float) -> None:
+    def __init__(self, in_channels: int, out_channels: int, expansion: float, kernel: int, dropout: float) -> None:
         super().__init__()
-        hidden = int(channels * expansion)
-        self.norm = nn.LayerNorm(channels)
-        self.widen = nn.Conv2d(channels, hidden, 1)
+        hidden = int(in_channels * expansion)
+        self.norm = nn.LayerNorm(in_channels)
+        self.widen = nn.Conv2d(in_channels, hidden, 1)
         self.depthwise = Depthwise(hidden, (kernel, kernel))
-        self.narrow = nn.Conv2d(hidden, channels, 1)
+        self.narrow = nn.Conv2d(hidden, out_channels, 1)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,9 +113,9 @@ class ConvFFN(nn.Module):
 class PKIBlock(nn.Module):
     """PKINet's block: poly kernel inception, then a convolutional feed-forward, each after a norm and added.
 
-    x + drop_path(scale1 * inception(norm1(x))), then the same with a feed-forward. Both sums are left out where the
-    width changes or `residual` is off. [B,Cin,H,W] to [B,Cout,H,W]; it cannot stride. The hidden width of the inception
-    is Cout x `expand`, rounded to a multiple of 8. `caa_kernel` None leaves context anchor attention out.
+    y = x + drop_path(scale1 * inception(norm1(x))); y + drop_path(scale2 * feed_forward(norm2(y))). [B,Cin,H,W] to
+    [B,Cout,H,W]; it cannot stride. y is Cout x `expand` wide, rounded to a multiple of 8. Both sums are left out where
+    the widths of x, y and the output are not the same, or `residual` is off.
     """
 
     def __init__(
@@ -97,26 +123,31 @@ class PKIBlock(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        kernels: Annotated[tuple[Kernel, ...], Field(min_length=1, max_length=7)] = (3, 5, 7, 9, 11),
+        kernels: Kernels = (3, 5, 7, 9, 11),
         expand: Annotated[float, Field(gt=0, le=4, description="inner width as a multiple of the output's")] = 1.0,
-        caa_kernel: Strip | None = 11,
-        ffn_expand: Annotated[float, Field(gt=0, le=8)] = 4.0,
-        ffn_kernel: Kernel = 3,
-        layer_scale: Annotated[float, Field(gt=0, le=10)] | None = 1.0,
-        dropout: Rate = 0.1,
-        drop_path: Rate = 0.0,
-        residual: bool = True,
+        caa_kernel: Annotated[
+            Strip | None, Field(description="length of context anchor attention's strips, odd; none: no attention")
+        ] = 11,
+        ffn_expand: Annotated[float, Field(gt=0, le=8, description="hidden width of the feed-forward")] = 4.0,
+        ffn_kernel: Annotated[Kernel, Field(description="depthwise kernel of the feed-forward")] = 3,
+        layer_scale: InitialScale = 1.0,
+        activation: Activation = "silu",
+        dropout: DropoutRate = 0.1,
+        drop_path: DropPathRate = 0.0,
+        residual: Residual = True,
     ) -> None:
         super().__init__()
+        hidden = make_divisible(int(out_channels * expand))
         self.norm1 = nn.BatchNorm2d(in_channels)
-        self.inception = PolyKernelInception(in_channels, out_channels, kernels, expand, caa_kernel, residual)
-        self.norm2 = nn.BatchNorm2d(out_channels)
-        self.ffn = ConvFFN(out_channels, ffn_expand, ffn_kernel, dropout)
+        self.inception = PolyKernelInception(in_channels, hidden, kernels, caa_kernel, activation=activation)
+        self.norm2 = nn.BatchNorm2d(hidden)
+        self.ffn = ConvFFN(hidden, out_channels, ffn_expand, ffn_kernel, dropout)
         self.scale1, self.scale2 = (
-            nn.Identity() if layer_scale is None else LayerScale(out_channels, layer_scale) for _ in range(2)
+            nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale)
+            for channels in (hidden, out_channels)
         )
         self.drop_path1, self.drop_path2 = DropPath(drop_path), DropPath(drop_path)
-        self.residual = residual and in_channels == out_channels
+        self.residual = residual and in_channels == hidden == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.drop_path1(self.scale1(self.inception(self.norm1(x))))
