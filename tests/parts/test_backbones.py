@@ -7,6 +7,7 @@ from typing import get_args, get_type_hints
 import pytest
 import torch
 
+from detrofit import DetrofitError
 from detrofit.parts.registry import get_part
 from detrofit.parts.slots import BACKBONE
 from detrofit.parts.trials import Place
@@ -47,3 +48,20 @@ def test_sizes(name: str, size: str) -> None:
         millions, channels = KNOWN[name, size]
         assert net.channels[1:] == channels
         assert sum(parameter.numel() for parameter in net.parameters()) / 1e6 == pytest.approx(millions, abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "resnet10"}, "timm has no model 'resnet10'; did you mean"),
+        ({"name": "vit_tiny_patch16_224"}, "has no map of stride 8; it has \\[16\\]"),
+        ({"name": "vgg11", "drop_path": 0.1}, "'vgg11' cannot be built as a backbone: .*drop_path_rate"),
+        ({"name": "resnet10t", "out_indices": (7, 8, 9)}, "'resnet10t' cannot be built as a backbone"),
+        ({"name": "resnet10t", "out_indices": (1, 2, 3)}, "gives strides \\(4, 8, 16\\)"),
+    ],
+)
+def test_what_timm_cannot_give_is_one_line(options: dict[str, object], message: str) -> None:
+    place = Place(get_part("timm"), BACKBONE)
+    with torch.device("meta"), pytest.raises(DetrofitError, match=message) as caught:
+        place.filler(options).fill(BACKBONE, default="timm", strides=(8, 16, 32))
+    assert "\n" not in str(caught.value)

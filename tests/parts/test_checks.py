@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from detrofit.deployment.part_check import EXPORTS
 from detrofit.errors import DetrofitError
 from detrofit.model.fuse import fuse
-from detrofit.parts import registry
+from detrofit.parts import checks, registry
 from detrofit.parts.checks import merging, run_checks
 from detrofit.parts.layers import ConvNorm
 from detrofit.parts.registry import get_part, part
@@ -149,6 +149,15 @@ def test_an_option_without_a_range() -> None:
             super().__init__(in_channels, share=share)
 
     assert "option 'share' takes any number" in failures(Boundless)["enforces its options"]
+
+
+def test_a_list_whose_items_have_no_range() -> None:
+    class Listed(Sound):
+        def __init__(self, in_channels: int, *, shares: tuple[Share, Share] = (0.5, 0.5)) -> None:
+            super().__init__(in_channels)
+
+    assert failures(Listed) == {}
+    assert list(checks._out_of_range(tuple[Share, Share])) == ["no such choice", (-1, -1), (2, 2)]
 
 
 def test_a_missing_docstring() -> None:

@@ -69,10 +69,16 @@ def test_a_step(place: Place) -> None:
     _check_a_step(place)
 
 
+@pytest.mark.parametrize("strides", [(4, 8, 16, 32), (16, 32), (32,)], ids=str)
 @pytest.mark.parametrize("name", [part.name for part in parts_for(ENCODER_FUSION)])
-def test_a_stride_4_level(name: str) -> None:
-    model = _model(Place(get_part(name), ENCODER_FUSION), strides=(4, 8, 16, 32)).train()
-    _loss(model).backward()
+def test_other_levels(name: str, strides: tuple[int, ...]) -> None:
+    model = _model(Place(get_part(name), ENCODER_FUSION), strides=strides).train()
+    loss = _loss(model)
+    loss.backward()
+    assert loss.isfinite()
+    assert [level.shape[-1] for level in model.maps(_images())] == [IMAGE_SIZE[1] // stride for stride in strides]
+    for projection in model.encoder.input_projection.values():
+        assert projection.conv.weight.grad.any(), "a level that teaches nothing"
 
 
 @pytest.mark.slow

@@ -238,8 +238,12 @@ def _out_of_range(annotation: Any, metadata: Sequence[Any] = ()) -> Iterator[Any
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         yield from _out_of_range(arguments[0], _flat(arguments[1:]))
-    elif origin is Literal or origin is tuple:
+    elif origin is Literal:
         yield "no such choice"
+    elif origin is tuple:
+        yield "no such choice"
+        items = [argument for argument in arguments if argument is not Ellipsis]
+        yield from ((value,) * len(items) for value in _out_of_range(items[0]) if value is not _ANY_TEXT)
     elif origin is Union or isinstance(annotation, UnionType):
         for argument in arguments:
             if argument is not type(None):

@@ -1,18 +1,17 @@
 """`aifi`: the stock attention of the encoder, on the last level only (arXiv:2304.08069)."""
 
+import math
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detrofit.parts.layers import activation_module
+from detrofit.parts.layers import Activation, DropoutRate, activation_module
 from detrofit.parts.registry import part
 from detrofit.parts.slots import ENCODER_ATTENTION
-
-Count = Annotated[int, Field(ge=1, le=64)]
 
 
 def position_embedding(width: int, height: int, channels: int, temperature: float = 10000.0) -> Tensor:
@@ -31,6 +30,11 @@ def position_embedding(width: int, height: int, channels: int, temperature: floa
 
 @lru_cache(maxsize=64)
 def _cached_embedding(width: int, height: int, channels: int, temperature: float, device: torch.device) -> Tensor:
+    with torch.inference_mode(False), torch.no_grad():
+        return _embedding(width, height, channels, temperature, device)
+
+
+def _embedding(width: int, height: int, channels: int, temperature: float, device: torch.device) -> Tensor:
     return position_embedding(width, height, channels, temperature).to(device)
 
 
@@ -73,24 +77,25 @@ class EncoderLayer(nn.Module):
     fits=[ENCODER_ATTENTION],
     paper="arXiv:2304.08069",
     licence="Apache-2.0 original (RT-DETR)",
-    channel_multiple=4,
+    channel_multiple=lambda options: math.lcm(4, options["heads"]),
 )
 class AIFI(nn.Module):
     """Attention-based intra-scale feature interaction: transformer encoder layers over the tokens of one map.
 
-    [B,C,H,W] to the same; C must be a multiple of 4 and of `heads`.
+    With p the sine-cosine embedding of the places, a layer is y = norm(x + attention(x + p, x + p, x)), then
+    norm(y + linear2(activation(linear1(y)))). [B,C,H,W] to the same; C must be a multiple of 4 and of `heads`.
     """
 
     def __init__(
         self,
         in_channels: int,
         *,
-        layers: Annotated[int, Field(ge=1, le=12)] = 1,
-        heads: Count = 8,
-        ffn_dim: Annotated[int, Field(ge=1, le=16384)] = 1024,
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-        activation: Literal["gelu", "relu", "silu"] = "gelu",
-        temperature: Annotated[float, Field(gt=1)] = 10000.0,
+        layers: Annotated[int, Field(ge=1, le=12, description="encoder layers, one after the other")] = 1,
+        heads: Annotated[int, Field(ge=1, le=64, description="attention heads")] = 8,
+        ffn_dim: Annotated[int, Field(ge=1, le=16384, description="hidden width of the feed-forward")] = 1024,
+        dropout: DropoutRate = 0.0,
+        activation: Activation = "gelu",
+        temperature: Annotated[float, Field(gt=1, description="of the embedding; its longest wave")] = 10000.0,
     ) -> None:
         super().__init__()
         self.temperature = temperature
@@ -100,7 +105,9 @@ class AIFI(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         channels, height, width = (int(side) for side in x.shape[1:])  # traced sizes are tensors
-        position = _cached_embedding(width, height, channels, self.temperature, x.device)
+        # What torch.export and the like trace with must not outlive them in the cache.
+        embedding = _cached_embedding if type(x) is Tensor else _embedding
+        position = embedding(width, height, channels, self.temperature, x.device)
         tokens = x.flatten(2).transpose(1, 2)
         for name in self.layers:
             tokens = getattr(self, name)(tokens, position)

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detrofit.parts.layers import DropPath, LayerScale
+from detrofit.parts.layers import DropPath, DropPathRate, InitialScale, LayerScale, Residual
 from detrofit.parts.registry import part
 from detrofit.parts.slots import ENCODER_ATTENTION, STAGE_ATTENTION
 
@@ -47,8 +47,10 @@ class ReducedProjection(nn.Module):
 class MobileMQA(nn.Module):
     """Mobile multi-query attention: many query heads, one key and value head over a spatially reduced map.
 
-    x + scale(attention(norm(x))), [B,C,H,W] to the same. With `query_stride` the queries are average-pooled and the
-    result is raised bilinearly. `position_kernel` adds a depthwise convolution to the input before (0: none).
+    x + scale(attention(norm(x))), [B,C,H,W] to the same. Head h is softmax(q_h k^T / sqrt(`key_dim`)) v, k and v being
+    those of a map that a depthwise convolution of stride `kv_stride` makes smaller. With `query_stride` the queries are
+    average-pooled and the result is raised bilinearly. `position_kernel` adds a depthwise convolution to the input
+    before (0: none).
     """
 
     def __init__(
@@ -62,9 +64,9 @@ class MobileMQA(nn.Module):
         kv_kernel: Annotated[Literal[3, 5, 7], Field(description="kernel that reduces keys and values")] = 3,
         query_stride: Stride = 1,
         position_kernel: Literal[0, 3, 5, 7] = 0,
-        layer_scale: Annotated[float, Field(gt=0, le=10)] | None = 1e-5,
-        drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-        residual: bool = True,
+        layer_scale: InitialScale = 1e-5,
+        drop_path: DropPathRate = 0.0,
+        residual: Residual = True,
     ) -> None:
         super().__init__()
         self.heads = heads
@@ -74,7 +76,7 @@ class MobileMQA(nn.Module):
         )  # fmt: skip
         self.norm = nn.BatchNorm2d(in_channels)
         self.pool = None if query_stride == 1 else nn.Sequential(
-            nn.AvgPool2d(query_stride), nn.BatchNorm2d(in_channels)
+            nn.AvgPool2d(query_stride, ceil_mode=True), nn.BatchNorm2d(in_channels)
         )  # fmt: skip
         self.query = nn.Conv2d(in_channels, heads * key_dim, 1, bias=False)
         self.key = ReducedProjection(in_channels, key_dim, kv_stride, kv_kernel)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from detrofit.errors import DetrofitError, nearest
 from detrofit.parts.folding import fold_norms
-from detrofit.parts.layers import DropPath
+from detrofit.parts.layers import DropPath, DropPathRate
 from detrofit.parts.registry import part
 from detrofit.parts.slots import BACKBONE
 
@@ -31,9 +31,11 @@ class TimmBackbone(nn.Module):
         self,
         strides: Sequence[int] = (8, 16, 32),
         *,
-        name: Annotated[str, Field(examples=["resnet10t"])],
-        drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-        out_indices: tuple[int, ...] | None = None,
+        name: Annotated[str, Field(examples=["resnet10t"], description="timm's name of the model")],
+        drop_path: DropPathRate = 0.0,
+        out_indices: Annotated[
+            tuple[int, ...] | None, Field(description="timm's numbers of the maps; none: the deepest of each stride")
+        ] = None,
     ) -> None:
         super().__init__()
         self.timm_arguments: dict[str, Any] = {"model_name": name, "features_only": True, "pretrained": False}
@@ -75,11 +77,15 @@ def _create(name: str, arguments: dict[str, Any]) -> Any:
 
     try:
         return timm.create_model(**arguments)
-    except RuntimeError as error:
+    except Exception as error:  # each of timm's networks refuses arguments in its own way
         known = timm.list_models()
         if name.split(".")[0] in known:
-            raise DetrofitError(f"timm model '{name}' cannot be built as a backbone: {error}") from error
+            raise DetrofitError(f"timm model '{name}' cannot be built as a backbone: {_reason(error)}") from error
         raise DetrofitError(f"timm has no model '{name}'{nearest(name, known)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _indices_of(name: str, strides: Sequence[int]) -> tuple[int, ...]:

@@ -22,8 +22,8 @@ class BiFPNNode(nn.Module):
     """One node: a weighted mean of its inputs, SiLU, a depthwise and a pointwise convolution with norm.
 
     conv(SiLU(sum of w_i x_i / (sum of w + 1e-4))), w = ReLU of one learnt number an input. The inputs are first
-    projected by a 1x1 with norm where their width differs, then brought to the first one's size as `resample` says:
-    `up` by nearest neighbour, `down` by a 3x3 max-pool of stride 2.
+    projected by a 1x1 with norm where their width differs, then brought to one size as `resample` says: that of the
+    `same` ones, `up` by nearest neighbour, `down` by a 3x3 max-pool of stride 2.
     """
 
     def __init__(self, in_channels: Sequence[int], out_channels: int, resample: Sequence[Resample]) -> None:
@@ -48,10 +48,10 @@ class BiFPNNode(nn.Module):
         return self.pointwise(self.depthwise(functional.silu(self.combine(maps))))
 
     def combine(self, maps: Sequence[Tensor]) -> Tensor:
-        """The weighted mean of the inputs, at the first one's size."""
+        """The weighted mean of the inputs, at the size of those that are not resampled."""
         weights = self.weights.relu()
         shares = weights / (weights.sum() + _WEIGHT_EPS)
-        size = maps[0].shape[-2:]
+        size = maps[self.resample.index("same")].shape[-2:]
         return sum(
             (self._at_size(index, level, size) * share for index, (level, share) in enumerate(zip(maps, shares))),
             start=torch.zeros((), dtype=maps[0].dtype, device=maps[0].device),
@@ -79,9 +79,9 @@ class BiFPNLayer(nn.Module):
         self.bottom_up = nn.ModuleDict()
         for stride in reversed(strides[:-1]):
             self.top_down[f"stride{stride}"] = BiFPNNode([channels] * 2, channels, ("same", "up"))
-        for stride in strides[1:-1]:
-            self.bottom_up[f"stride{stride}"] = BiFPNNode([channels] * 3, channels, ("same", "same", "down"))
-        self.bottom_up[f"stride{strides[-1]}"] = BiFPNNode([channels] * 2, channels, ("same", "down"))
+        for stride in strides[1:]:
+            inputs: tuple[Resample, ...] = ("same", "down") if stride == strides[-1] else ("same", "same", "down")
+            self.bottom_up[f"stride{stride}"] = BiFPNNode([channels] * len(inputs), channels, inputs)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         lowered = list(maps)
