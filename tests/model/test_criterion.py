@@ -159,6 +159,20 @@ def test_half_precision_outputs_under_autocast_give_full_precision_losses() -> N
         torch.testing.assert_close(losses[name], value)
 
 
+def test_a_class_loss_sees_full_precision_whatever_it_does() -> None:
+    seen: list[torch.dtype] = []
+
+    class Plain(torch.nn.Module):
+        def forward(self, logits: Tensor, one_hot: Tensor, iou: Tensor) -> Tensor:
+            seen.extend(values.dtype for values in (logits, one_hot, iou))
+            return torch.nn.functional.binary_cross_entropy_with_logits(logits, one_hot, reduction="none")
+
+    output, targets = random_step([3, 2])
+    half = alone(Prediction(*(values.detach().bfloat16() for values in output.prediction)))
+    Criterion(GeneralizedIoULoss(), Plain(), HungarianMatcher(GeneralizedIoULoss()))(half, targets, SIZE)
+    assert seen == [torch.float32] * 3
+
+
 def test_the_image_size_reaches_the_box_losses() -> None:
     output, targets = random_step([3, 2])
     nwd = NormalizedWassersteinDistance(constant=100.0)

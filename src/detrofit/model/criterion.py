@@ -116,13 +116,13 @@ class Criterion(nn.Module):
         self, layers: list[_Layer], boxes: Tensor, labels: Tensor, image_size: tuple[float, float]
     ) -> dict[str, Tensor]:
         """Losses of layers with the same number of classes: queries `[N]` and pairs `[P]` of all layers in a row."""
-        logits = torch.cat([layer.prediction.logits.flatten(0, 1) for layer in layers])
+        logits = full_precision(torch.cat([layer.prediction.logits.flatten(0, 1) for layer in layers]))
         predicted = full_precision(torch.cat([layer.prediction.boxes.flatten(0, 1) for layer in layers]))
         row, target = _pair_rows(layers).to(boxes.device, non_blocking=True)
         predicted, boxes, labels = predicted[row], boxes[target], labels[target]
         iou, box_factor = self._pair_quality(predicted.detach(), boxes)
 
-        one_hot = torch.zeros_like(logits, dtype=iou.dtype)
+        one_hot = torch.zeros_like(logits)
         one_hot[row, labels] = 1
         query_iou = iou.new_zeros(len(logits), 1)
         query_iou[row, 0] = iou
