@@ -143,9 +143,18 @@ def test_exported_decoder_is_the_eager_one(sampling: str) -> None:
     torch.testing.assert_close(output.prediction.logits, expected.prediction.logits)
 
 
+def test_learnt_content_takes_part_also_where_there_are_fewer_cells_than_queries() -> None:
+    decoder = make_decoder(learnt_content=True, num_queries=200).train()
+    output = decoder(make_maps(), make_targets())
+    assert output.prediction.boxes.shape == (2, 6 * 8 + 3 * 5, 4)
+    everything(output).backward()
+    assert [name for name, parameter in decoder.named_parameters() if parameter.grad is None] == []
+
+
 def test_official_names() -> None:
     assert decoder_name("input_proj.1.conv.weight", [8, 16]) == "input_projection.stride16.conv.weight"
     assert decoder_name("enc_output.1.bias", [8]) == decoder_name("enc_output.norm.bias", [8])
+    assert decoder_name("tgt_embed.weight", [8]) == "query_selection.learnt_content.weight"
     assert decoder_name("decoder.layers.2.cross_attn.num_points_scale", [8]) is None
     assert decoder_name("anchors", [8]) is None
     with pytest.raises(DetrofitError, match="enc_outputs"):

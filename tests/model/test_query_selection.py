@@ -47,6 +47,22 @@ def test_selected_predictions_are_those_of_their_tokens(method: str) -> None:
     assert selected.prediction.logits.requires_grad and selected.prediction.boxes.requires_grad
 
 
+def test_learnt_content_is_one_for_all_images_and_learns() -> None:
+    torch.manual_seed(0)
+    plain, learnt = QuerySelection(8, 3, 5), QuerySelection(8, 3, 5, learnt_content=True)
+    learnt.load_state_dict(plain.state_dict(), strict=False)
+    memory = torch.randn(2, 12, 8)
+    anchors, valid = make_anchors([(3, 4)], [8], memory)
+    expected, selected = plain(memory, anchors, valid), learnt(memory, anchors, valid)
+    assert learnt.learnt_content is not None
+    assert torch.equal(selected.content[0], learnt.learnt_content.weight)
+    assert torch.equal(selected.content[1], selected.content[0]) and selected.content.requires_grad
+    torch.testing.assert_close(selected.reference, expected.reference)
+    torch.testing.assert_close(selected.prediction.logits, expected.prediction.logits)
+    learnt.num_queries = 3
+    assert torch.equal(learnt(memory, anchors, valid).content[0], learnt.learnt_content.weight[:3])
+
+
 def test_methods_rank_tokens_as_published() -> None:
     logits = torch.tensor([[[0.0, 5.0], [3.0, 4.0], [1.0, 2.0]]])
     assert QuerySelection(8, 2, 2).select(logits).tolist() == [[0, 1]]

@@ -144,3 +144,10 @@ def test_every_published_model_is_recognised(name: str) -> None:
     found = _from_official(content, {})
     assert found is not None and found.model == name and not found.settings
     assert found.names[0] == "person" and found.licence.startswith("Apache-2.0")
+
+
+def test_learnt_queries_are_recognised() -> None:
+    with torch.device("meta"):
+        state = {**official("rtdetr-r18"), "decoder.tgt_embed.weight": torch.zeros(150, 256)}
+    found = _from_official({"model": state}, {})
+    assert found is not None and found.settings == {"learnt_queries": True, "num_queries": 150}

@@ -38,6 +38,13 @@ def test_fewer_queries_are_the_best_of_them(model):
     assert few.selected.tolist() == all_.selected[:, :7].tolist()
 
 
+def test_fewer_learnt_queries_are_the_first_of_them():
+    model = draw_model("rtdetr-n", {}, learnt_queries=True, num_queries=9)
+    few = truncated(model, num_queries=4, decoder_layers=1)
+    contents = [each.decoder.query_selection.learnt_content.weight for each in (few, model)]
+    assert torch.equal(contents[0], contents[1][:4])
+
+
 @pytest.mark.parametrize("layers", [0, 4])
 def test_layers_that_are_not_there_are_refused(model, layers):
     with pytest.raises(DetrofitError, match="has 3 decoder layers"):

@@ -111,6 +111,7 @@ def _decoder(frame: Frame, num_classes: int) -> Decoder:
         num_points=frame.points_of_levels,
         sampling=frame.sampling,
         selection=frame.query_selection,
+        learnt_content=frame.learnt_queries,
         num_denoising=frame.num_denoising,
         label_noise=frame.label_noise,
         box_noise=frame.box_noise,

@@ -98,7 +98,7 @@ class Decoder(nn.Module):
         num_layers: decoder layers that are trained.
         eval_layers: of these, how many run outside training (default: all).
         num_points: see `DeformableAttention`, as for `sampling`.
-        selection: see `QuerySelection`.
+        selection, learnt_content: see `QuerySelection`.
         num_denoising, label_noise, box_noise: see `Denoising`; 0 denoising queries for none.
     """
 
@@ -118,6 +118,7 @@ class Decoder(nn.Module):
         num_points: int | Sequence[int] = 4,
         sampling: Sampling = "bilinear",
         selection: SelectionMethod = "default",
+        learnt_content: bool = False,
         num_denoising: int = 100,
         label_noise: float = 0.5,
         box_noise: float = 1.0,
@@ -125,7 +126,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.strides, self.num_layers, self.eval_layers = tuple(strides), num_layers, eval_layers or num_layers
         self.input_projection = nn.ModuleDict(_input_projections(in_channels, strides, hidden_dim))
-        self.query_selection = QuerySelection(hidden_dim, num_classes, num_queries, selection)
+        self.query_selection = QuerySelection(hidden_dim, num_classes, num_queries, selection, learnt_content)
         for index in range(num_layers):
             attention = DeformableAttention(hidden_dim, num_heads, len(strides), num_points, sampling)
             layer = DecoderLayer(hidden_dim, num_heads, feedforward_dim, attention, activation)

@@ -32,6 +32,9 @@ class Frame(BaseModel):
     query_selection: Literal["default", "one2many", "agnostic"] = Field(
         "default", description="how the encoder's best positions become queries (arXiv:2407.17140)"
     )
+    learnt_queries: bool = Field(
+        False, description="queries start from learnt vectors, and take the boxes alone from the encoder"
+    )
     num_queries: int = Field(300, ge=1, le=3000, description="object queries")
     max_detections: int = Field(300, ge=1, le=3000, description="detections kept for an image")
     num_denoising: int = Field(100, ge=0, le=1000, description="denoising queries in training; 0 switches them off")

@@ -23,7 +23,7 @@ class SelectedQueries(NamedTuple):
     """The selected tokens, best first.
 
     Attributes:
-        content: `[B,Q,D]`, detached.
+        content: `[B,Q,D]`, detached, or learnt.
         reference: boxes in logits `[B,Q,4]`, detached.
         prediction: the encoder's own logits and boxes of these tokens.
         tokens: int64 `[B,Q]`, where they come from.
@@ -43,10 +43,16 @@ class QuerySelection(nn.Module):
         num_queries: how many are taken (all tokens where there are fewer).
         method: default: the highest class score of a token decides. one2many: pairs of a token and a class compete,
             so that a token may come several times. agnostic: the head has one logit, for any object (arXiv:2407.17140).
+        learnt_content: the tokens give the boxes alone; what a query starts with is learnt, the same for every image.
     """
 
     def __init__(
-        self, hidden_dim: int, num_classes: int, num_queries: int = 300, method: SelectionMethod = "default"
+        self,
+        hidden_dim: int,
+        num_classes: int,
+        num_queries: int = 300,
+        method: SelectionMethod = "default",
+        learnt_content: bool = False,
     ) -> None:
         super().__init__()
         self.num_queries, self.method = num_queries, method
@@ -54,10 +60,13 @@ class QuerySelection(nn.Module):
         self.norm = nn.LayerNorm(hidden_dim)
         self.score_head = ScoreHead(hidden_dim, 1 if method == "agnostic" else num_classes)
         self.box_head = BoxHead(hidden_dim)
+        self.learnt_content = nn.Embedding(num_queries, hidden_dim) if learnt_content else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         nn.init.xavier_uniform_(self.projection.weight)
+        if self.learnt_content is not None:
+            nn.init.xavier_uniform_(self.learnt_content.weight)
 
     def forward(self, memory: Tensor, anchors: Tensor, valid: Tensor) -> SelectedQueries:
         """Select among `memory` `[B,N,D]`, whose places have `anchors` `[N,4]` in logits and are `valid` `[N,1]`."""
@@ -68,7 +77,13 @@ class QuerySelection(nn.Module):
         content = self.features(_rows(memory, tokens), valid[tokens])
         reference = full_precision(self.box_head(content)) + anchors[tokens]
         prediction = Prediction(self.score_head(content), reference.sigmoid())
-        return SelectedQueries(content.detach(), reference.detach(), prediction, tokens)
+        return SelectedQueries(self._first_content(content), reference.detach(), prediction, tokens)
+
+    def _first_content(self, features: Tensor) -> Tensor:
+        """What the decoder starts with in place of the selected tokens' `features` `[B,Q,D]`."""
+        if self.learnt_content is None:
+            return features.detach()
+        return self.learnt_content.weight[: features.shape[1]].expand_as(features)
 
     def features(self, memory: Tensor, valid: Tensor) -> Tensor:
         """What the heads read, `[B,N,D]`; tokens without a valid anchor are zeroed first."""

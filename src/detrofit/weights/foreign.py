@@ -31,6 +31,7 @@ from detrofit.weights.official import from_official
 from detrofit.weights.ultralytics import EPS, from_ultralytics, is_ultralytics
 
 _HEAD = "decoder.score_head.layer0.weight"
+_LEARNT = "decoder.query_selection.learnt_content.weight"
 _OFFSETS = "decoder.layer0.cross_attention.sampling_offsets.bias"
 _HEADS = 8
 _OFFICIAL = re.compile(r"(encoder\.(input_proj|lateral_convs)|decoder\.(dec_score_head|enc_output))\.")
@@ -251,7 +252,7 @@ def _as_zoo_model(
     """The weights with the model of the zoo whose tensors have the same names and shapes."""
     if _HEAD not in state or _OFFSETS not in state or state[_HEAD].ndim != 2:
         raise DetrofitError(f"looks like {source}, but without its decoder; is the checkpoint complete?")
-    chosen = {**(settings or {}), **_points(state)}
+    chosen = {**(settings or {}), **_points(state), **_learnt_queries(state)}
     classes = len(state[_HEAD])
     if class_names is not None and len(class_names) != classes:
         class_names = None
@@ -276,6 +277,11 @@ def _points(state: Mapping[str, Tensor]) -> dict[str, Any]:
     levels = sum(name.startswith("decoder.input_projection.") and name.endswith("conv.weight") for name in state)
     points = state[_OFFSETS].numel() // (2 * _HEADS * max(levels, 1))
     return {} if points == 4 else {"points": [points]}
+
+
+def _learnt_queries(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Whether queries start from learnt vectors, of which there is one each."""
+    return {"learnt_queries": True, "num_queries": len(state[_LEARNT])} if _LEARNT in state else {}
 
 
 def _shapes(name: str, classes: int, settings: Mapping[str, Any]) -> dict[str, torch.Size]:

@@ -17,6 +17,7 @@ _BEGINNINGS = (
     (r"decoder\.layers\.(\d+)\.", "layer{index}."),
     (r"dec_score_head\.(\d+)\.", "score_head.layer{index}."),
     (r"dec_bbox_head\.(\d+)\.", "box_head.layer{index}."),
+    (r"tgt_embed\.", "query_selection.learnt_content."),
     (r"query_pos_head\.", "query_position."),
     (r"denoising_class_embed\.", "denoising.embedding."),
 )

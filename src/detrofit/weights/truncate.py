@@ -28,5 +28,7 @@ def truncated(model: RTDETR, *, num_queries: int, decoder_layers: int) -> RTDETR
         num_classes=model.num_classes,
     )
     state = model.state_dict()
-    shorter.load_state_dict({name: state[name] for name in shorter.state_dict()})
+    kept = {name: state[name] for name in shorter.state_dict()}
+    kept |= {name: tensor[:num_queries] for name, tensor in kept.items() if ".learnt_content." in name}
+    shorter.load_state_dict(kept)
     return shorter.eval().to(next(model.parameters()).device)
