@@ -1,12 +1,35 @@
-"""From the names of original weights to ours."""
+"""From the names of original weights, arguments and activations to ours."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
 
+import pytest
 import torch
 from torch import Tensor, nn
+
+from detrofit.parts.layers import Activation
+
+_ACTIVATIONS = {"leakyrelu": "leaky_relu", "swish": "silu", "hswish": "hardswish"}
+
+
+def skip_other_arguments(args: Mapping[str, Any], known: Iterable[str], **neutral: Any) -> None:
+    """Skip a case with an argument that is not among the `known` ones, unless its value is the `neutral` one."""
+    for name in sorted(args.keys() - set(known)):
+        if name not in neutral or args[name] != neutral[name]:
+            pytest.skip(f"nothing here has the original's argument {name} = {args[name]!r}")
+
+
+def activation(name: str | None) -> str | None:
+    """Our name of an activation, whoever's name it is; None for none. Skips the case of one that is not here."""
+    if name is None:
+        return None
+    plain = name.lower().replace("_", "")
+    ours = _ACTIVATIONS.get(plain, plain)
+    if ours not in get_args(get_args(Activation)[0]):
+        pytest.skip(f"there is no activation {name} here")
+    return ours
 
 
 def load(module: nn.Module, state: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> nn.Module:
@@ -36,6 +59,12 @@ def mmcv_norm_eps(args: Mapping[str, Any], class_default: float) -> float | None
     """The eps of the norms that mmcv's `norm_cfg` asks for: the class's by default, None for no norms."""
     config = args.get("norm_cfg", {"eps": class_default})
     return None if config is None else config.get("eps", 1e-5)
+
+
+def mmcv_activation(args: Mapping[str, Any]) -> str | None:
+    """The activation that mmcv's `act_cfg` asks for: SiLU by default, None for none."""
+    config = args.get("act_cfg", {"type": "SiLU"})
+    return None if config is None else activation(config["type"])
 
 
 def without_bias_before_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

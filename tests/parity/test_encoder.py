@@ -14,13 +14,18 @@ from detrofit.parts.attention.aifi import AIFI, position_embedding
 from detrofit.parts.fusion.ccfm import CCFM
 from detrofit.parts.fusion.csp_rep import CspRep
 from detrofit.parts.retrofit import PartChoice
-from detrofit.weights.names import NameMap
+from detrofit.weights.names import NameMap, strides_of
 from detrofit.weights.official import CSP_REP, encoder_names
 
 from .fixtures import Case, cases, renamed
-from .naming import run
+from .naming import activation, run, skip_other_arguments
 
 BLOCKS_AT_FULL_DEPTH = 3
+# Of these, the stride of a level and the size of evaluated images change nothing.
+ARGUMENTS = (
+    "in_channels", "feat_strides", "eval_spatial_size", "hidden_dim", "nhead", "dim_feedforward", "dropout", "enc_act",
+    "use_encoder_idx", "num_encoder_layers", "pe_temperature", "expansion", "depth_mult", "act", "version",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("case", cases("pos_embed"))
@@ -33,12 +38,13 @@ def test_position_embedding(case: Case) -> None:
 @pytest.mark.parametrize("case", cases("csprep_layer"))
 def test_fusion_block(case: Case) -> None:
     args = case.args
-    _skip_other_than_silu(args)
+    skip_other_arguments(args, ("in_channels", "out_channels", "num_blocks", "expansion", "act"), bias=None)
     block = CspRep(
         args["in_channels"],
         args["out_channels"],
         expansion=args.get("expansion", 1.0),
         blocks=args.get("num_blocks", BLOCKS_AT_FULL_DEPTH),
+        activation=activation(args.get("act", "silu")),  # type: ignore[arg-type]
     )
     names = NameMap(CSP_REP, ())
     block.load_state_dict(renamed(case.state, [(name, names.ours(name)) for name in case.state]))
@@ -58,12 +64,12 @@ def test_hybrid_encoder(case: Case) -> None:
     maps = [case.inputs[f"c{level}"] for level in range(len(case.args["in_channels"]))]
     for level, fused in enumerate(run(encoder, maps)):
         case.assert_close(fused, f"out{level}")
-    last = encoder.input_projection[f"stride{case.args['feat_strides'][-1]}"]
+    last = encoder.input_projection[f"stride{encoder.strides[-1]}"]
     case.assert_close(run(encoder.attention, run(last, maps[-1])), "aifi")
 
 
 def _encoder(args: dict[str, Any]) -> HybridEncoder:
-    _skip_other_than_silu(args)
+    skip_other_arguments(args, ARGUMENTS)
     if args["use_encoder_idx"] != [len(args["in_channels"]) - 1]:
         pytest.skip("there is attention on the last level only here")
     hidden_dim = args["hidden_dim"]
@@ -73,18 +79,13 @@ def _encoder(args: dict[str, Any]) -> HybridEncoder:
         heads=args["nhead"],
         ffn_dim=args["dim_feedforward"],
         dropout=args["dropout"],
-        activation=args["enc_act"],
+        activation=activation(args["enc_act"]),  # type: ignore[arg-type]
         temperature=args.get("pe_temperature", 10000),
     )
     blocks = round(BLOCKS_AT_FULL_DEPTH * args["depth_mult"])
-    choice = PartChoice("csp-rep", {"expansion": args["expansion"], "blocks": blocks})
+    act: Any = activation(args["act"])
+    choice = PartChoice("csp-rep", {"expansion": args["expansion"], "blocks": blocks, "activation": act})
     slots = Assembly({"encoder.fusion_block": choice}, {}).filler()
-    strides = args["feat_strides"]
-    return HybridEncoder(
-        args["in_channels"], strides, hidden_dim, attention, nn.Identity(), CCFM(slots, hidden_dim, strides)
-    )
-
-
-def _skip_other_than_silu(args: dict[str, Any]) -> None:
-    if args.get("act", "silu") != "silu":
-        pytest.skip(f"the fusion has SiLU here, not {args['act']}")
+    strides = strides_of(len(args["in_channels"]))  # which are names alone here
+    fusion = CCFM(slots, hidden_dim, strides, activation=act)
+    return HybridEncoder(args["in_channels"], strides, hidden_dim, attention, nn.Identity(), fusion)

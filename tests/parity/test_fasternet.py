@@ -7,7 +7,7 @@ import pytest
 from detrofit.parts.blocks.fasternet_block import FasterNetBlock
 
 from .fixtures import Case, cases
-from .naming import load, run
+from .naming import activation, load, run
 
 NAMES = {
     "spatial_mixing.partial_conv3": "pconv.conv",
@@ -25,7 +25,7 @@ def test_output(case: Case) -> None:
         args["dim"],
         expand=args["mlp_ratio"],
         divisor=args["n_div"],
-        activation=args["act_layer"],
+        activation=activation(args["act_layer"]),
         layer_scale=args["layer_scale_init_value"] or None,
     )
     state = {name: value.flatten() if name == "layer_scale" else value for name, value in case.state.items()}

@@ -9,7 +9,7 @@ import pytest
 from detrofit.parts.attention.mqa import MobileMQA
 
 from .fixtures import Case, cases
-from .naming import load, run
+from .naming import load, run, skip_other_arguments
 
 NAMES = {
     "conv_cpe_dw": "position",
@@ -25,6 +25,14 @@ NAMES = {
 }
 
 
+# Of these, activation, bias and dropout play no role in an evaluated block of multi-query attention.
+ARGUMENTS = (
+    "in_chs", "out_chs", "stride", "num_heads", "key_dim", "value_dim", "kv_stride", "dw_kernel_size", "query_strides",
+    "use_cpe", "cpe_dw_kernel_size", "layer_scale_init_value", "drop_path_rate", "noskip", "act_layer", "use_bias",
+    "attn_drop", "proj_drop",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("case", cases("mobile_mqa"))
 def test_output(case: Case) -> None:
     module = MobileMQA(case.args["in_chs"], **mqa_options(case.args))
@@ -33,15 +41,17 @@ def test_output(case: Case) -> None:
 
 def mqa_options(args: dict[str, Any]) -> dict[str, Any]:
     """The options of `mqa` that make it timm's block of these arguments."""
+    skip_other_arguments(args, ARGUMENTS, dilation=1, pad_type="", group_size=1, aa_layer=None, use_multi_query=True)
     query_strides = args.get("query_strides", [1, 1])
     vertical, horizontal = [query_strides] * 2 if isinstance(query_strides, int) else query_strides
     if vertical != horizontal:
         pytest.skip("queries are pooled alike in height and width here")
-    if args["out_chs"] != args["in_chs"] or args.get("stride", 1) != 1:
-        pytest.skip("attention keeps the shape here")
+    if args["out_chs"] != args["in_chs"]:
+        pytest.skip("attention keeps the width here")
+    key_dim, heads = args.get("key_dim", 64), args.get("num_heads", 8)
     return {
-        "heads": args.get("num_heads", 8),
-        "key_dim": args.get("key_dim", 64),
+        "heads": heads or args["in_chs"] // key_dim,
+        "key_dim": key_dim,
         "value_dim": args.get("value_dim", 64),
         "kv_stride": args.get("kv_stride", 1),
         "kv_kernel": args.get("dw_kernel_size", 3),
@@ -49,5 +59,6 @@ def mqa_options(args: dict[str, Any]) -> dict[str, Any]:
         "position_kernel": args.get("cpe_dw_kernel_size", 3) if args.get("use_cpe") else 0,
         "layer_scale": args.get("layer_scale_init_value", 1e-5),
         "drop_path": args.get("drop_path_rate", 0.0),
-        "residual": not args.get("noskip", False),
+        # All that a stride does there is to leave the sum out.
+        "residual": not args.get("noskip", False) and args.get("stride", 1) == 1,
     }

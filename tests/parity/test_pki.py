@@ -14,12 +14,22 @@ from detrofit.parts.blocks.pki import ConvFFN, PKIBlock, PolyKernelInception
 from detrofit.parts.layers import make_divisible
 
 from .fixtures import Case, cases
-from .naming import load, mmcv_norm_eps, run, set_norm_eps
+from .naming import load, mmcv_activation, mmcv_norm_eps, run, set_norm_eps, skip_other_arguments
 
 DEFAULT_KERNELS = (3, 5, 7, 9, 11)
 CLASS_DEFAULT_EPS = 1e-3
 # What a stage hands on to its blocks.
-INNER_ARGUMENTS = ("ffn_scale", "ffn_kernel_size", "layer_scale", "add_identity", "with_caa")
+INNER_ARGUMENTS = ("ffn_scale", "ffn_kernel_size", "layer_scale", "add_identity", "with_caa", "act_cfg")
+INCEPTION_ARGUMENTS = (
+    "in_channels", "out_channels", "kernel_sizes", "expansion", "add_identity", "with_caa", "caa_kernel_size",
+    "norm_cfg", "act_cfg", "init_cfg",
+)  # fmt: skip
+BLOCK_ARGUMENTS = (
+    *INCEPTION_ARGUMENTS, "ffn_scale", "ffn_kernel_size", "layer_scale", "dropout_rate", "drop_path_rate",
+)  # fmt: skip
+STAGE_ARGUMENTS = (
+    *BLOCK_ARGUMENTS, "num_blocks", "shortcut_with_ffn", "shortcut_ffn_scale", "shortcut_ffn_kernel_size",
+)  # fmt: skip
 
 
 def _inception_names(original: str, ours: str, kernels: tuple[int, ...]) -> dict[str, str]:
@@ -49,12 +59,17 @@ def _block(args: dict[str, Any], kernels: tuple[int, ...]) -> PKIBlock:
         args.get("out_channels") or args["in_channels"],
         kernels=kernels,  # type: ignore[arg-type]
         expand=args.get("expansion", 1.0),
-        caa_kernel=args.get("caa_kernel_size", 11) if args.get("with_caa", True) else None,
+        caa_kernel=_caa_kernel(args),
         ffn_expand=args.get("ffn_scale", 4.0),
         ffn_kernel=args.get("ffn_kernel_size", 3),
-        layer_scale=args.get("layer_scale", 1.0),
+        layer_scale=args.get("layer_scale", 1.0) or None,
+        activation=mmcv_activation(args),  # type: ignore[arg-type]
         residual=args.get("add_identity", True),
     )
+
+
+def _caa_kernel(args: dict[str, Any]) -> int | None:
+    return args.get("caa_kernel_size", 11) if args.get("with_caa", True) else None
 
 
 @pytest.mark.parametrize("case", cases("pki_inception"))
@@ -64,35 +79,48 @@ def test_inception(case: Case) -> None:
         args["in_channels"],
         args.get("out_channels") or args["in_channels"],
         kernels,
-        args.get("expansion", 1.0),
-        args.get("caa_kernel_size", 11) if args.get("with_caa", True) else None,
-        args.get("add_identity", True),
+        _caa_kernel(args),
+        expansion=args.get("expansion", 1.0),
+        residual=args.get("add_identity", True),
+        activation=mmcv_activation(args),  # type: ignore[arg-type]
     )
-    _check(case, module, _inception_names("", "", kernels))
+    _check(case, module, _inception_names("", "", kernels), INCEPTION_ARGUMENTS)
 
 
 @pytest.mark.parametrize("case", cases("pki_block"))
 def test_block(case: Case) -> None:
     kernels = tuple(case.args.get("kernel_sizes", DEFAULT_KERNELS))
-    _check(case, _block(case.args, kernels), _block_names("", "", kernels))
+    _check(case, _block(case.args, kernels), _block_names("", "", kernels), BLOCK_ARGUMENTS)
 
 
 @pytest.mark.parametrize("case", cases("pki_stage"))
 def test_stage(case: Case) -> None:
     args, kernels = case.args, tuple(case.args.get("kernel_sizes", DEFAULT_KERNELS))
-    hidden = make_divisible(args["out_channels"] * args.get("expansion", 0.5))
+    hidden = make_divisible(int(args["out_channels"] * args.get("expansion", 0.5)))
     inner = {name: args[name] for name in INNER_ARGUMENTS if name in args} | {"in_channels": hidden}
     first_kernel = args.get("caa_kernel_size", 11)
     blocks = [
         _block({**inner, "caa_kernel_size": first_kernel + 2 * index}, kernels) for index in range(args["num_blocks"])
     ]
-    ffn = ConvFFN(hidden, args.get("shortcut_ffn_scale", 4.0), args.get("shortcut_ffn_kernel_size", 5), 0.1)
+    ffn: nn.Module = _Zero()
+    if args.get("shortcut_with_ffn", True):
+        scale, kernel = args.get("shortcut_ffn_scale", 4.0), args.get("shortcut_ffn_kernel_size", 5)
+        ffn = ConvFFN(hidden, hidden, scale, kernel, dropout=0.0)
     module = PKIStage(_filler(), args["in_channels"], args["out_channels"], hidden, ffn, blocks)
     names = {"downsample.down_conv": "downsample"} | {name: name for name in ("conv1", "conv2", "conv3")}
     names |= _ffn_names("ffn.", "ffn.")
     for block in range(len(blocks)):
         names |= _block_names(f"blocks.{block}.", f"block{block}.", kernels)
-    _check(case, module, names)
+    if mmcv_activation(args) != "silu":
+        pytest.skip("a stage of PKINet has SiLU here")
+    _check(case, module, names, STAGE_ARGUMENTS)
+
+
+class _Zero(nn.Module):
+    """In place of a feed-forward that a stage does without."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
 
 
 @pytest.mark.parametrize(("size", "millions"), [("t", 4.16), ("s", 13.74), ("b", 25.92)])
@@ -106,10 +134,11 @@ def _filler() -> SlotFiller:
     return Assembly({}, {}).filler().at(stage=1)
 
 
-def _check(case: Case, module: nn.Module, names: dict[str, str]) -> None:
+def _check(case: Case, module: nn.Module, names: dict[str, str], known: tuple[str, ...]) -> None:
+    skip_other_arguments({**case.args, "dilations": set(case.args.get("dilations", [1]))}, known, dilations={1})
     eps = mmcv_norm_eps(case.args, CLASS_DEFAULT_EPS)
-    if eps is None or case.args.get("act_cfg", {"type": "SiLU"}) not in ({"type": "SiLU"}, {"type": "Swish"}):
-        pytest.skip("PKINet's blocks have batch norm and SiLU here")
+    if eps is None:
+        pytest.skip("PKINet's blocks have batch norm here")
     set_norm_eps(module, eps)
     state: dict[str, Tensor] = case.state
     case.assert_close(run(load(module, state, names), case.inputs["x"]), "y")

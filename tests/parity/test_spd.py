@@ -20,7 +20,7 @@ def test_order_of_channels(case: Case) -> None:
 
 @pytest.mark.parametrize("case", cases("spd_bottleneck"))
 def test_bottleneck(case: Case) -> None:
-    stride = case.args["stride"]
+    stride = case.args.get("stride", 1)
     module = SPDBottleneck(case.args["in_channels"], WIDENING * case.args["out_channels"], stride)
     # Space-to-depth, which has no weights, takes a number in the original's list of layers.
     places = ["reduce.conv", "reduce.norm", None, "conv", *([None] if stride > 1 else []), "norm", None]

@@ -11,7 +11,7 @@ from detrofit.parts.blocks.uib import UniversalInvertedBottleneck
 from detrofit.parts.registry import get_part
 
 from .fixtures import Case, cases
-from .naming import load, run
+from .naming import activation, load, run, skip_other_arguments
 
 NAMES = {
     "dw_start": "start",
@@ -30,7 +30,6 @@ OPTIONS = {
     "layer_scale_init_value": ("layer_scale", 1e-5),
     "drop_path_rate": ("drop_path", 0.0),
 }
-ACTIVATIONS = {"hard_swish": "hardswish", "swish": "silu"}
 FORMS = {"uib_ib": "ib", "uib_convnext": "convnext-like", "uib_extradw": "extradw", "uib_ffn": "ffn"}
 
 
@@ -57,12 +56,9 @@ def uib_options(args: dict[str, Any]) -> dict[str, Any]:
     """The options of `uib` that make it timm's block of these arguments."""
     known = {*OPTIONS, "in_chs", "out_chs", "stride", "act_layer", "noskip"}
     neutral = {"dilation": 1, "group_size": 1, "pad_type": "", "se_layer": None, "aa_layer": None, "conv_kwargs": None}
-    for name in args.keys() - known:
-        if name not in neutral or args[name] != neutral[name]:
-            pytest.skip(f"no universal inverted bottleneck here has timm's {name}")
+    skip_other_arguments(args, known, **neutral)
     options = {ours: args.get(theirs, default) for theirs, (ours, default) in OPTIONS.items()}
-    activation = args.get("act_layer", "relu")
-    options["activation"] = ACTIVATIONS.get(activation, activation)
+    options["activation"] = activation(args.get("act_layer", "relu"))
     options["residual"] = not args.get("noskip", False)
     return options
 
