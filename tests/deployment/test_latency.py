@@ -46,8 +46,9 @@ def test_too_few_rounds_are_refused() -> None:
         measure([], b"", rounds=5)
 
 
-def test_bench_needs_no_torch_and_writes_what_reports_read(onnx_file: Path, tmp_path: Path) -> None:
-    (tmp_path / "torch.py").write_text("raise ImportError('torch is blocked')")
+def test_bench_needs_the_base_install_alone_and_writes_what_reports_read(onnx_file: Path, tmp_path: Path) -> None:
+    for name in ("torch", "torchvision", "timm", "accelerate", "scipy", "onnx", "openvino", "faster_coco_eval"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} is blocked')")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
     script = "from detrofit.cli import bench; bench.FRESH_PROCESSES = 1\n"
     script += "import sys; from detrofit.cli.app import main; sys.exit(main(sys.argv[1:]))"

@@ -14,6 +14,8 @@ from typing import Any, Literal
 from detrofit.data.index import DetectionIndex
 from detrofit.data.open import Dataset, open_dataset
 from detrofit.deployment.calibration import Calibration, calibration_of
+from detrofit.deployment.describe import describe
+from detrofit.deployment.machine import describe_machine
 from detrofit.deployment.onnx import ExportOptions, write_onnx
 from detrofit.deployment.parity import (
     CheckPictures,
@@ -185,10 +187,9 @@ def _split(file: Path, info: ModelInfo, dataset: Dataset, name: str) -> Detectio
 
 
 def _provenance(source: Path, files: list[Path]) -> dict[str, Any]:
-    """Which files the record is of, and what they say about themselves."""
-    from detrofit.deployment.describe import describe
-
+    """Which files the record is of, what they say about themselves, and where they were run."""
     return {
+        "machine": describe_machine(),
         "files": {each.name: file_digest(each) for each in files},
         "model": {"file": source.name, "sha256": file_digest(source)},
         "description": {**describe(files[-1]), "file": files[-1].name},
