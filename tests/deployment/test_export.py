@@ -186,6 +186,9 @@ def test_commands(onnx_file: Path, capsys: pytest.CaptureFixture[str], tmp_path:
         assert facts["threshold"] == 0.3 and list(facts["mean"]) == [0, 0, 0] and facts["detrofit"]
     assert main(["formats"]) == 0
     assert "not run by us" in capsys.readouterr().out
+    for opset in ("0", "15"):
+        assert main(["export", str(onnx_file.with_suffix(".safetensors")), "--opset", opset]) == 2
+        assert f"opset {opset} is not proven" in capsys.readouterr().err
     assert main(["export", str(onnx_file.with_suffix(".safetensors")), "--batch", "many"]) == 2
     assert "--batch takes a number" in capsys.readouterr().err
     assert main(["info", str(tmp_path / "none.onnx")]) == 2

@@ -47,7 +47,7 @@ def export(
 
     precision = _precision(int8, half)
     size = parse_image_size(imgsz) if imgsz else None
-    options = ExportOptions(size, _parse_batch(batch), raw, sampler, opset or OPSET, precision)
+    options = ExportOptions(size, _parse_batch(batch), raw, sampler, OPSET if opset is None else opset, precision)
     limits = _limits(precision, max_drop)
     with model_file(file, weights) as (path, in_place):
         out = out if out or in_place else default_target(Path(path.name), format_, precision)
