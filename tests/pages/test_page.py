@@ -143,3 +143,10 @@ def test_names_are_shortened_in_the_middle() -> None:
 @pytest.mark.parametrize(("text", "expected"), [("AP by Size!", "ap-by-size"), ("对比", "x"), ("../../etc", "etc")])
 def test_slugs(text: str, expected: str) -> None:
     assert slug(text) == expected
+
+
+def test_names_of_rows_may_break_after_the_dots_of_an_address() -> None:
+    rows = [Row(["backbone.stage4.block", "a.b"]), Row([Cell("at IoU 0.5 <b.c>"), "x"])]
+    page = render_page(Page("t", "k", "", [Section("s", [Table("c", [Column("one"), Column("two")], rows)])]))
+    for text in ("backbone.<wbr>stage4.<wbr>block</th>", "a.b</td>", "at IoU 0.5 &lt;b.<wbr>c&gt;</span>"):
+        assert text in page

@@ -290,7 +290,7 @@ class Reach:
             f"{self.seeds} seeds and {self.variants} variant{'s' * (self.variants != 1)}: a true difference of "
             f"{self.found:.2g} times its spread over seeds is told from 0 in 80 % of studies, an observed one of less "
             f"than {self.visible:.2g} times in none, and 'same within the margin' of {self.margin:g} AP comes out only "
-            f"with a spread below {self.same_spread:.2g}; all of it takes more with few test pictures; {exact}"
+            f"with a spread below {self.same_spread:.2g} AP; all of it takes more with few test pictures; {exact}"
         )
 
 

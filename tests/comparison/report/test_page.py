@@ -98,3 +98,25 @@ def test_there_is_a_plot_for_each_cost_that_two_variants_have() -> None:
 def test_signs(value: float, text: str) -> None:
     assert signed(value) == text
     assert interval_words([value, value]) == f"{text} to {text}"
+
+
+def test_costs_of_runs_under_other_conditions_are_said_not_to_compare() -> None:
+    results = drawn_study(WHOLE[:2], seeds=2, epochs=0)
+    assert "do not compare" not in text_of(page_of(results))
+    results["runs"][0]["machine"] = {**results["runs"][0]["machine"], "threads": 2}
+    text = text_of(page_of(analyse(results)))
+    assert "in 2 ways, whose times and memory do not compare: drawn, cpu, 1 thread; drawn, cpu, 2 threads." in text
+
+
+def test_a_measurement_in_which_nothing_was_timed_leaves_its_reasons() -> None:
+    results = drawn_study(WHOLE[:2], seeds=2, epochs=0)
+    results["latency"] = [{**results["latency"][0], "files": [], "notes": ["nothing was timed with torch: no room"]}]
+    assert "nothing was timed with torch: no room." in text_of(page_of(results))
+
+
+def test_the_verdict_table_has_the_ratios_of_the_same_rounds() -> None:
+    results = drawn_study(WHOLE[:2], seeds=2, epochs=0)
+    for file in results["latency"][0]["files"]:
+        if file["variant"] == "extradw":
+            file["ratio"] = {**file["ratio"], "median": 0.456}  # of rounds, where the machine was slow in some
+    assert "× 0.46" in text_of(page_of(results))

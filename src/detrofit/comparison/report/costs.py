@@ -43,7 +43,10 @@ def cost_blocks(content: Content) -> list[Block]:
 def _machines(content: Content) -> str:
     """That runs were made under conditions whose times do not compare; empty where all were alike."""
     machines = [run["machine"] for line in content.lines for run in content.runs(line["name"]) if "machine" in run]
-    found = {f"{each['processor']}, {each['device']}, {each['threads']} threads" for each in machines}
+    found = {
+        f"{each['processor']}, {each['device']}, {each['threads']} thread{'s' * (each['threads'] != 1)}"
+        for each in machines
+    }
     if len(found) < 2:
         return ""
     return (
