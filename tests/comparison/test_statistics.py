@@ -142,7 +142,7 @@ def test_where_pictures_limit_no_number_of_seeds_is_promised() -> None:
 def test_noise_of_a_seed_on_pictures_is_not_counted_twice() -> None:
     scenario = Scenario(seed=0.0, picture=0.0, both=0.8)
     found = simulate_differences(scenario, 6, 300)
-    estimated = np.mean([each.variance_with(6) for each in found])
+    estimated = np.mean([each.seed_variance / 6 + each.image_variance for each in found])
     assert estimated == pytest.approx(0.8**2 / 6, rel=0.25)
 
 

@@ -48,15 +48,6 @@ class PairedDifference:
         """The difference, averaged over seeds."""
         return float(np.mean(self.per_seed))
 
-    @property
-    def standard_error(self) -> float:
-        """Of the mean, over seeds and pictures."""
-        return math.sqrt(self.variance_with(self.seeds))
-
-    def variance_with(self, seeds: int) -> float:
-        """The variance that the mean would have with so many seeds."""
-        return self.seed_variance / seeds + self.image_variance
-
     def half_width(self, alpha: float = ALPHA) -> float:
         """Half of the interval of level 1 - alpha."""
         return float(half_width(self.seed_variance, self.image_variance, self.seeds, self.num_images, alpha))
