@@ -56,16 +56,10 @@ def measure_latencies(
     """
     from detrofit.deployment.turns import WARM_UP
 
-    models = {each.name: _model_file(each, trained, class_names, folder) for each in variants}
     entries: list[dict[str, Any]] = []
     notes: list[str] = []
     machine: dict[str, Any] = {}
-    for runtime in installed_runtimes():
-        files: dict[str, Path] = {}
-        for each in variants:
-            say(f"exporting {each.name} to {runtime}")
-            with _noted(f"'{each.name}' was not timed with {runtime}", notes):
-                files[each.name] = _exported(models[each.name], each, runtime, each.name in trained)
+    for runtime, files in _exports(variants, trained, class_names, folder, notes, say):
         if variants[0].name in files:
             say(f"timing {len(files)} models with {runtime}")
             with _noted(f"nothing was timed with {runtime}", notes):
@@ -82,6 +76,28 @@ def measure_latencies(
         "notes": notes,
         "files": entries,
     }
+
+
+def _exports(
+    variants: Sequence[Variant],
+    trained: Mapping[str, Path],
+    class_names: Sequence[str],
+    folder: Path,
+    notes: list[str],
+    say: Callable[[str], None],
+) -> Iterator[tuple[str, dict[str, Path]]]:
+    """Each runtime with the files that could be made for it, by variant; why others could not goes to `notes`."""
+    models: dict[str, Path] = {}
+    for each in variants:
+        with _noted(f"'{each.name}' was not timed", notes):
+            models[each.name] = _model_file(each, trained, class_names, folder)
+    for runtime in installed_runtimes():
+        files: dict[str, Path] = {}
+        for each in (variant for variant in variants if variant.name in models):
+            say(f"exporting {each.name} to {runtime}")
+            with _noted(f"'{each.name}' was not timed with {runtime}", notes):
+                files[each.name] = _exported(models[each.name], each, runtime, each.name in trained)
+        yield runtime, files
 
 
 @contextmanager
