@@ -73,3 +73,12 @@ def test_holm_counts_the_variants_that_never_finished() -> None:
 
 def test_the_date_is_that_of_the_study_and_not_of_its_report() -> None:
     assert analyse({**make_results({"base": 0.4, "one": 0.42}, seeds=2), "date": "2020-02-02"})["date"] == "2020-02-02"
+
+
+def test_predictions_of_another_tool_that_look_wrong_are_doubted() -> None:
+    results = make_results({"base": 0.40, "yolo": 0.03, "fine": 0.38}, kinds={"yolo": "external", "fine": "external"})
+    for run in results["runs"]:
+        if run["variant"] != "base":
+            run |= {"pictures_without_detections": 0, "lowest_score": 0.001}
+    (doubt,) = analyse(results)["warnings"]
+    assert doubt.startswith("'yolo' reaches AP 3.") and "pixels of the whole picture" in doubt

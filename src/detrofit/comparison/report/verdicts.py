@@ -35,7 +35,7 @@ def _differences(line: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _sentence(text: str) -> str:
-    return text if text.endswith(".") else f"{text}."
+    return text if text.endswith((".", "?")) else f"{text}."
 
 
 def lead(content: Content) -> str:
