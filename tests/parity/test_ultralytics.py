@@ -65,7 +65,8 @@ def pickled(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_a_real_pickle_is_read_whole(pickled: Path) -> None:
-    from detrofit.weights.archive import module_tensors, read_archive
+    from detrofit.weights.archive import read_archive
+    from detrofit.weights.pickled_module import module_tensors
 
     content = read_archive(pickled)
     tensors = module_tensors(content["ema"] or content["model"])

@@ -15,6 +15,8 @@ def test_an_address_may_name_several_stages_and_places():
         "backbone.stage4.block1",
     ]
     assert expand_address("encoder.fusion") == ["encoder.fusion"]
+    with pytest.raises(DetrofitError, match="more addresses at once than any model has slots"):
+        expand_address("backbone.stage" + "[1,1,1,1,1,1,1,1,1,1]" * 12)
 
 
 @pytest.mark.parametrize(

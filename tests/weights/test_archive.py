@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import struct
+import tarfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,9 +21,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from detrofit.errors import DetrofitError
-from detrofit.weights.archive import module_tensors, read_archive
+from detrofit.weights import inert_pickle
+from detrofit.weights.archive import read_archive
 from detrofit.weights.foreign import read_foreign
 from detrofit.weights.inert_pickle import Inert, Named, read_pickle
+from detrofit.weights.pickled_module import module_tensors
 
 
 class Command:
@@ -68,7 +71,8 @@ def test_callables_stay_names(module: str, name: str) -> None:
     assert isinstance(made, Inert) and made.kind == Named(module, name)
 
 
-def test_tensors_of_every_type_and_layout_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("zipped", [True, False])
+def test_tensors_of_every_type_and_layout_are_read(tmp_path: Path, zipped: bool) -> None:
     base = torch.arange(24).reshape(4, 6)
     content = {
         "view": base.t()[1:],
@@ -81,7 +85,7 @@ def test_tensors_of_every_type_and_layout_are_read(tmp_path: Path) -> None:
         "ordered": OrderedDict(a=torch.ones(1)),
         "plain": [1, 2.5, "x", None, True, (1, {"k": 3})],
     }
-    torch.save(content, tmp_path / "a.pt")
+    torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
     read = read_archive(tmp_path / "a.pt")
     for name, value in content.items():
         if isinstance(value, Tensor):
@@ -90,9 +94,10 @@ def test_tensors_of_every_type_and_layout_are_read(tmp_path: Path) -> None:
     assert read["plain"] == [1, 2.5, "x", None, True, (1, {"k": 3})]
 
 
-def test_a_pickled_module_gives_its_state(tmp_path: Path) -> None:
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickled_module_gives_its_state(tmp_path: Path, zipped: bool) -> None:
     module = nn.Sequential(nn.Conv2d(2, 3, 1), nn.Sequential(nn.BatchNorm2d(3)))
-    torch.save(module, tmp_path / "module.pt")
+    torch.save(module, tmp_path / "module.pt", _use_new_zipfile_serialization=zipped)
     tensors = module_tensors(read_archive(tmp_path / "module.pt"))
     assert tensors.keys() == module.state_dict().keys()
     assert all(torch.equal(tensors[name], tensor) for name, tensor in module.state_dict().items())
@@ -123,6 +128,36 @@ def test_pickle_bombs(name: str) -> None:
         read_pickle(data)
 
 
+DOUBLED = b")" + b"2\x86" * 5000  # a tuple that would take more memory than there is, were it ever walked through
+
+
+def test_what_is_called_may_be_anything_and_is_never_walked_through(tmp_path: Path) -> None:
+    made = read_pickle(b"\x80\x02" + DOUBLED + b")R.")
+    assert isinstance(made, Inert) and made.name == "nameless object"
+    file = torch_zip(tmp_path / "a.pt", b"\x80\x02}X\x05\x00\x00\x00model" + DOUBLED + b")Rs.")
+    with pytest.raises(DetrofitError, match="holds a nameless object; of such models only RT-DETR"):
+        read_foreign(file)
+
+
+@pytest.mark.parametrize("name", ["x" * 1000, "a\x1b[2J"])
+def test_names_that_no_class_has_are_refused(name: str) -> None:
+    with pytest.raises(DetrofitError, match="a class with a name that none has"):
+        read_pickle(b"cmodule\n" + name.encode() + b"\n.")
+
+
+def test_a_pickle_of_endless_instructions_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inert_pickle, "_MOST_INSTRUCTIONS", 100)
+    with pytest.raises(DetrofitError, match="more instructions than any checkpoint's"):
+        read_pickle(b"]0" * 100 + b"N.")
+
+
+def test_modules_that_share_a_large_dictionary_are_refused() -> None:
+    shared = {str(number): number for number in range(20_000)}
+    children = {str(number): Inert(Named("a", "B"), state={"_buffers": shared}) for number in range(4)}
+    with pytest.raises(DetrofitError, match="more tensors than any detector's"):
+        module_tensors(Inert(Named("a", "B"), state={"_modules": children}))
+
+
 def test_a_module_of_modules_without_end_is_refused() -> None:
     module = Inert(Named("a", "B"), state={"_modules": {}})
     module.state["_modules"]["x"] = module.state["_modules"]["y"] = module
@@ -136,6 +171,23 @@ def test_a_packed_zip_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     assert file.stat().st_size < 100_000
     with pytest.raises(DetrofitError, match="is packed, which torch never does"):
         read_archive(file)
+
+
+def test_a_zip_whose_end_only_others_find_is_refused(tmp_path: Path) -> None:
+    file = torch_zip(
+        tmp_path / "a.pt", tensor_pickle((1,), (1,), 1), {"0": b"\0" * 10**6}, compression=zipfile.ZIP_DEFLATED
+    )
+    file.write_bytes(file.read_bytes() + b"\0" * 70_000)  # behind more bytes than a zip's comment may have
+    with pytest.raises(DetrofitError, match=r"no readable checkpoint \(damaged or truncated\)"):
+        read_foreign(file)
+
+
+def test_a_tar_is_no_checkpoint(tmp_path: Path) -> None:
+    """Versions of torch before 2.6 unpacked one, as older ones had written it, and ran what it held."""
+    with tarfile.open(tmp_path / "a.pth", "w") as archive:
+        archive.add(Path(__file__), "pickle")
+    with pytest.raises(DetrofitError, match="neither a file of torch nor of safetensors"):
+        read_foreign(tmp_path / "a.pth")
 
 
 def test_entries_that_share_bytes_are_refused(tmp_path: Path) -> None:
@@ -250,8 +302,29 @@ def test_damaged_files_of_old_torch_end_in_one_line(data: st.DataObject, tmp_pat
     assert "\n" not in refusal(lambda: read_foreign(file))
 
 
-def test_a_command_in_a_file_of_old_torch_is_refused(tmp_path: Path) -> None:
+def old_file(file: Path, content: Any) -> bytes:
+    torch.save(content, file, _use_new_zipfile_serialization=False)
+    return file.read_bytes()
+
+
+def test_a_command_in_a_file_of_old_torch_is_a_name_too(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
-    torch.save({"w": torch.ones(1), "x": Command(marker)}, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
-    assert "no readable checkpoint" in refusal(lambda: read_foreign(tmp_path / "a.pth"))
+    old_file(tmp_path / "a.pth", {"w": torch.ones(1), "x": Command(marker)})
+    content = read_archive(tmp_path / "a.pth")
+    assert torch.equal(content["w"], torch.ones(1)) and content["x"].name.endswith(".system")
     assert not marker.exists()
+
+
+def test_a_file_of_old_torch_that_lies_about_its_storages(tmp_path: Path) -> None:
+    whole = old_file(tmp_path / "whole.pth", {"w": torch.arange(1000.0)})
+    assert read_archive(tmp_path / "whole.pth")["w"].sum() == 499_500
+    count = struct.pack("<q", 1000)
+    assert whole.count(count) == 1
+    for content, words in {
+        whole.replace(count, struct.pack("<q", 2**40)): "storages are not those that its pickle names",
+        whole[:-1]: "it is truncated",
+        whole.replace(b"\x88", b"\x89", 1): "big-endian",  # the only truth in it before the tensors
+    }.items():
+        (tmp_path / "lie.pth").write_bytes(content)
+        with pytest.raises(DetrofitError, match=words):
+            read_archive(tmp_path / "lie.pth")

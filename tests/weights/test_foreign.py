@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from detrofit.model.detector import RTDETR
 from detrofit.weights.coco_names import COCO_NAMES
 from detrofit.weights.foreign import read_foreign
 from detrofit.weights.huggingface import to_huggingface
+from tests.weights.layouts import official
 
 CLASSES = 3
 
@@ -25,56 +25,6 @@ CLASSES = 3
 @pytest.fixture(scope="module")
 def model() -> RTDETR:
     return build("rtdetr-r18", num_classes=CLASSES)
-
-
-def official(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names of our R18 as the official repository has them."""
-    rules = [
-        (r"^backbone\.stem\.conv(\d)\.", r"backbone.conv1.conv1_\1."),
-        (r"^encoder\.attention\.layer0\.attention\.", "encoder.encoder.0.layers.0.self_attn."),
-        (r"^encoder\.attention\.layer0\.", "encoder.encoder.0.layers.0."),
-        (r"\.shortcut\.projection\.", ".short.conv."),
-        (r"\.shortcut\.", ".short."),
-        (r"blocks\.(\d)\.conv3\.", r"bottlenecks.\1.conv1_."),
-        (r"blocks\.(\d)\.conv1\.", r"bottlenecks.\1.conv2."),
-        (r"conv1_\.", "conv1."),
-        (r"fusion\.lateral\.stride32", "lateral_convs.0"),
-        (r"fusion\.lateral\.stride16", "lateral_convs.1"),
-        (r"fusion\.downsample\.stride16", "downsample_convs.0"),
-        (r"fusion\.downsample\.stride32", "downsample_convs.1"),
-        (r"fusion\.top_down\.stride16", "fpn_blocks.0"),
-        (r"fusion\.top_down\.stride8", "fpn_blocks.1"),
-        (r"fusion\.bottom_up\.stride16", "pan_blocks.0"),
-        (r"fusion\.bottom_up\.stride32", "pan_blocks.1"),
-        (r"decoder\.query_selection\.projection", "decoder.enc_output.0"),
-        (r"decoder\.query_selection\.norm", "decoder.enc_output.1"),
-        (r"decoder\.query_selection\.score_head", "decoder.enc_score_head"),
-        (r"decoder\.query_selection\.box_head", "decoder.enc_bbox_head"),
-        (r"decoder\.score_head\.layer", "decoder.dec_score_head."),
-        (r"decoder\.box_head\.layer", "decoder.dec_bbox_head."),
-        (r"decoder\.layer(\d)\.", r"decoder.decoder.layers.\1."),
-        (r"decoder\.query_position", "decoder.query_pos_head"),
-        (r"decoder\.denoising\.embedding", "decoder.denoising_class_embed"),
-        (r"self_attention\.", "self_attn."),
-        (r"cross_attention\.", "cross_attn."),
-        (r"value_projection\.", "value_proj."),
-        (r"output_projection\.", "output_proj."),
-    ]
-    renamed = {}
-    for name, tensor in state.items():
-        for stride, level in (("8", 0), ("16", 1), ("32", 2)):
-            name = name.replace(f"input_projection.stride{stride}.", f"input_proj.{level}.")
-        name = re.sub(
-            r"backbone\.stage(\d)\.block(\d)\.",
-            lambda match: f"backbone.res_layers.{int(match[1]) - 1}.blocks.{match[2]}.",
-            name,
-        )
-        if name.startswith("backbone.res"):
-            name = name.replace(".conv1.", ".branch2a.").replace(".conv2.", ".branch2b.")
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        renamed[re.sub(r"(encoder\.input_proj\.\d\.)norm", r"\1norm", name)] = tensor
-    return renamed
 
 
 def check(path: Path, model: RTDETR, name: str, source: str) -> None:
@@ -85,21 +35,18 @@ def check(path: Path, model: RTDETR, name: str, source: str) -> None:
     assert all(torch.equal(found.state[key], own[key]) for key in own if not key.endswith("num_batches_tracked"))
 
 
-@pytest.mark.parametrize("form", ["ema", "model", "plain", "v2", "parallel"])
+@pytest.mark.parametrize("form", ["ema", "model", "plain", "v2", "parallel", "compiled", "old"])
 def test_official_checkpoints(model: RTDETR, tmp_path: Path, form: str) -> None:
-    state = official(model.state_dict())
-    if form == "v2":
-        state = {name.replace("enc_output.0", "enc_output.proj"): tensor for name, tensor in state.items()}
-        state = {name.replace("enc_output.1", "enc_output.norm"): tensor for name, tensor in state.items()}
-        state["decoder.anchors"] = torch.zeros(1, 4, 4)
+    state = official(model.state_dict(), version=2 if form == "v2" else 1)
     other = {name: tensor * 0 for name, tensor in state.items()}
     content = {
         "ema": {"model": other, "ema": {"module": state, "updates": 4}, "last_epoch": 3},
         "model": {"model": state, "date": "2024"},
         "parallel": {"model": {f"module.{name}": tensor for name, tensor in state.items()}},
+        "compiled": {"state_dict": {f"module._orig_mod.{name}": tensor for name, tensor in state.items()}},
     }.get(form, state)
     file = tmp_path / "any.name"
-    torch.save(content, file)
+    torch.save(content, file, _use_new_zipfile_serialization=form != "old")
     version = "v2" if form == "v2" else ""
     check(file, model, f"rtdetr{version}-r18", f"official RT-DETR{version}")
 
@@ -113,12 +60,7 @@ def libreyolo(state: dict[str, Tensor], **metadata: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("family", ["rtdetr", "rtdetrv2"])
 def test_libreyolo(model: RTDETR, tmp_path: Path, family: str) -> None:
-    state = official(model.state_dict())
-    if family == "rtdetrv2":
-        state = {name.replace("enc_output.0", "enc_output.proj"): tensor for name, tensor in state.items()}
-        state = {name.replace("enc_output.1", "enc_output.norm"): tensor for name, tensor in state.items()}
-        state |= {f"decoder.decoder.layers.{layer}.cross_attn.num_points_scale": torch.ones(12) for layer in range(3)}
-        state |= {"decoder.anchors": torch.zeros(1, 4, 4), "decoder.valid_mask": torch.ones(1, 4, 1, dtype=torch.bool)}
+    state = official(model.state_dict(), version=2 if family == "rtdetrv2" else 1)
     torch.save(libreyolo(state, model_family=family), tmp_path / "best.pt")
     version = family.removeprefix("rtdetr")
     check(tmp_path / "best.pt", model, f"rtdetr{version}-r18", f"LibreYOLO RT-DETR{version}")
@@ -152,6 +94,41 @@ def test_hugging_face(model: RTDETR, tmp_path: Path, form: str) -> None:
     check(path, model, "rtdetr-r18", "Hugging Face RT-DETR")
     found = read_foreign(path)
     assert found is not None and found.names == ("red", "white", "platelet") and found.settings == {"num_queries": 100}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"decoder_offset_scale": 0.3}, "has decoder_offset_scale 0.3, where every model of the zoo has 0.5"),
+        ({"encode_proj_layers": [1]}, r"has encode_proj_layers \[1\], where every"),
+        ({"num_queries": 10**12}, "num_queries"),
+    ],
+)
+def test_a_configuration_with_other_outputs_is_refused(
+    model: RTDETR, tmp_path: Path, changed: dict[str, Any], words: str
+) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in to_huggingface(model.state_dict()).items()},
+              tmp_path / "model.safetensors")  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "rt_detr_v2", **changed}), "utf-8")
+    with pytest.raises(DetrofitError, match=words):
+        read_foreign(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"²": "a", "1": "b", "2": "c"},
+        {"9" * 5000: "a", "1": "b", "2": "c"},
+        ["a", "b", "\x1b]0;c"],
+        {0: "a"},
+        (1, 2),
+        7,
+    ],
+)
+def test_class_names_that_are_none(model: RTDETR, tmp_path: Path, names: Any) -> None:
+    torch.save(libreyolo(official(model.state_dict()), names=names), tmp_path / "a.pt")
+    found = read_foreign(tmp_path / "a.pt")
+    assert found is not None and found.names == ("class 0", "class 1", "class 2")
 
 
 def test_classes_without_names(model: RTDETR, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 import torch
 from torch import Tensor
@@ -13,28 +11,11 @@ from detrofit.config.models import model_names
 from detrofit.errors import DetrofitError
 from detrofit.weights.foreign import _from_official
 from detrofit.weights.names import NameMap, conv_and_norm, strides_of
-from detrofit.weights.official import backbone_names, encoder_names, from_official
+from detrofit.weights.official import from_official
 from detrofit.weights.transfer import transfer
+from tests.weights.layouts import official
 
 NORM = ("weight", "bias", "running_mean", "running_var")
-
-
-def official_entries(name: str) -> set[str]:
-    """Our names of a zoo model, for which an official checkpoint must have an entry each."""
-    with torch.device("meta"):
-        return set(build(name, num_classes=80).state_dict())
-
-
-@pytest.mark.parametrize("name", ["rtdetr-r18", "rtdetr-r50", "rtdetr-l"])
-def test_every_tensor_of_backbone_and_encoder_has_an_official_name(name: str) -> None:
-    entries = official_entries(name)
-    backbone = [entry.removeprefix("backbone.") for entry in entries if entry.startswith("backbone.")]
-    # The kind of blocks is told from their names.
-    names = backbone_names(["res_layers.0.blocks.0.branch2c.conv.weight"] if name == "rtdetr-r50" else [])
-    assert all(names.ours(names.theirs(entry) or "") == entry for entry in backbone)
-    encoder = [entry.removeprefix("encoder.") for entry in entries if entry.startswith("encoder.")]
-    names = encoder_names(["input_proj.2.0.weight"])
-    assert all(names.ours(names.theirs(entry) or "") == entry for entry in encoder)
 
 
 def test_version_2_and_frozen_norms() -> None:
@@ -49,6 +30,12 @@ def test_version_2_and_frozen_norms() -> None:
         *(f"encoder.input_projection.stride16.norm.{entry}" for entry in (*NORM, "num_batches_tracked")),
         "decoder.query_selection.projection.weight",
     }
+
+
+@pytest.mark.parametrize("name", ["encoder.input_proj.999999999.0.weight", f"decoder.decoder.layers.{'9' * 5000}.w"])
+def test_numbers_beyond_any_model_cost_nothing(name: str) -> None:
+    with pytest.raises(DetrofitError, match="is no entry of an official RT-DETR"):
+        from_official({name: torch.ones(1)})
 
 
 @pytest.mark.parametrize(
@@ -85,50 +72,6 @@ def test_map_takes_the_first_pair_and_returns_by_it() -> None:
     assert names.ours("a.2.0.weight") is None and names.theirs("b.stride32.conv.weight") is None
 
 
-DECODER = [
-    (r"^input_projection\.stride(\d+)\.conv", lambda match: f"input_proj.{LEVELS[match[1]]}.conv"),
-    (r"^input_projection\.stride(\d+)\.norm", lambda match: f"input_proj.{LEVELS[match[1]]}.norm"),
-    (r"^query_selection\.projection", "enc_output.0"),
-    (r"^query_selection\.norm", "enc_output.1"),
-    (r"^query_selection\.score_head", "enc_score_head"),
-    (r"^query_selection\.box_head", "enc_bbox_head"),
-    (r"^score_head\.layer", "dec_score_head."),
-    (r"^box_head\.layer", "dec_bbox_head."),
-    (r"^layer(\d)", r"decoder.layers.\1"),
-    (r"self_attention", "self_attn"),
-    (r"cross_attention", "cross_attn"),
-    (r"(value|output)_projection", r"\1_proj"),
-    (r"^query_position", "query_pos_head"),
-    (r"^denoising\.embedding", "denoising_class_embed"),
-]
-LEVELS = {"8": 0, "16": 1, "32": 2}
-
-
-def official(name: str) -> dict[str, Tensor]:
-    """The entries of the official checkpoint of a zoo model, on the meta device; frozen norms have no counters."""
-    with torch.device("meta"):
-        model = build(name, num_classes=80)
-    bottleneck = model.slots["backbone"].get("depth", 18) >= 50
-    backbone = backbone_names(["res_layers.0.blocks.0.branch2c.conv.weight"] if bottleneck else [])
-    encoder = encoder_names(["input_proj.2.0.weight"])
-    state = {}
-    for entry, tensor in model.state_dict().items():
-        room, _, inside = entry.partition(".")
-        if room == "decoder":
-            theirs: str | None = inside
-            for pattern, replacement in DECODER:
-                theirs = re.sub(pattern, replacement, theirs or "")  # type: ignore[arg-type, call-overload]
-        else:
-            theirs = (backbone if room == "backbone" else encoder).theirs(inside)
-        if not (room == "backbone" and bottleneck and entry.endswith("num_batches_tracked")):
-            state[f"{room}.{theirs}"] = tensor
-    if name.startswith("rtdetrv2-"):
-        with torch.device("meta"):
-            state["decoder.anchors"] = torch.zeros(1, 8400, 4)
-            state["decoder.decoder.layers.0.cross_attn.num_points_scale"] = torch.zeros(12)
-    return state
-
-
 QUICK = ("rtdetr-r34", "rtdetr-r50m", "rtdetr-x", "rtdetrv2-r101")
 NAMES = [
     name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
@@ -139,10 +82,13 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_published_model_is_recognised(name: str) -> None:
-    state = official(name)
+    with torch.device("meta"):
+        own = build(name, num_classes=80).state_dict()
+        state = official(own, version=2 if name.startswith("rtdetrv2-") else 1)
     content = {"ema": {"module": state}, "model": {}} if name.startswith("rtdetrv2-") else {"model": state}
     found = _from_official(content, {})
     assert found is not None and found.model == name and not found.settings
+    assert all(found.state[key] is tensor for key, tensor in own.items() if not key.endswith("num_batches_tracked"))
     assert found.names[0] == "person" and found.licence.startswith("Apache-2.0")
 
 

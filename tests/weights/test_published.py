@@ -19,9 +19,9 @@ from detrofit.model.detector import RTDETR
 from detrofit.weights import published
 from detrofit.weights.fetch import is_remote
 from detrofit.weights.model_file import ModelInfo, save_model
-from detrofit.weights.official import backbone_names
 from detrofit.weights.published import published_backbone, published_detector
 from detrofit.weights.start import Start, load_start, plan_start
+from tests.weights.layouts import official_backbone
 from tests.weights.server import Files
 
 SETTINGS = {"num_queries": 20, "decoder_layers": 1, "num_denoising": 10}
@@ -39,9 +39,8 @@ def start(model: RTDETR, weights: str = "auto", **options: Any) -> Start:
 
 def official_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A narrow ResNet-18-vd as the official ImageNet files have it, with a classifier."""
-    names = backbone_names([])
-    renamed = {names.theirs(name) or "": tensor for name, tensor in state.items()}
-    return {**renamed, "fc.weight": torch.zeros(10, 8)}
+    names = official_backbone(state)
+    return {**{names[name]: tensor for name, tensor in state.items()}, "fc.weight": torch.zeros(10, 8)}
 
 
 @pytest.fixture
@@ -151,7 +150,7 @@ def test_official_imagenet_weights_survive_a_swap_as_far_as_they_can(
     found = start(model)
     assert found.pretrained == "backbone" and "costs some points of AP" in found.line and "licence: X" in found.line
     assert all(same(model, source, f"backbone.{inside}.") for inside in ("stem", "stage1", "stage2", "stage3"))
-    assert any(name.startswith("backbone.stage4.") for name in found.report.fresh) if found.report else False
+    assert found.report is not None and any(name.startswith("backbone.stage4.") for name in found.report.fresh)
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "file"])

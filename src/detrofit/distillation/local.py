@@ -17,7 +17,7 @@ from detrofit.distillation.imitation import imitation_error
 from detrofit.errors import DetrofitError
 from detrofit.files import atomic_write
 from detrofit.parts.layers import seed_drop_paths
-from detrofit.weights.checkpoint import read_checkpoint
+from detrofit.weights.archive import read_archive
 
 FORMAT = 1
 ERROR_DECAY = 0.9  # of the running mean of the error, over about ten steps
@@ -158,7 +158,7 @@ class LocalTraining:
         if not file.exists():
             return False
         try:
-            content = read_checkpoint(file)
+            content = read_archive(file)
             fits = content["format"] == FORMAT and content["settings"] == vars(self.settings)
             if not fits or content["modules"].keys() != {each.key for each in self.trainees}:
                 return False

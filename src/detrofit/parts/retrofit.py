@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from typing import Any
 from detrofit.errors import DetrofitError, nearest
 from detrofit.parts.slots import SLOTS, Slot
 
+_MOST_EXPANDED = 1000
 _SHORT_FORMS = ("timm",)  # `timm:NAME` is short for {part: timm, name: NAME}
 
 
@@ -63,12 +65,17 @@ def parse_retrofit(mapping: Mapping[str, Any]) -> dict[str, PartChoice]:
 
 
 def expand_address(address: str) -> list[str]:
-    """`backbone.stage[3,4].block` as `backbone.stage3.block` and `backbone.stage4.block`."""
+    """`backbone.stage[3,4].block` as `backbone.stage3.block` and `backbone.stage4.block`.
+
+    Raises DetrofitError for more than any model has.
+    """
     pieces = re.split(r"\[([\d,\s]+)\]", address)
     choices = [
         [piece] if position % 2 == 0 else [number.strip() for number in piece.split(",")]
         for position, piece in enumerate(pieces)
     ]
+    if math.prod(map(len, choices)) > _MOST_EXPANDED:
+        raise DetrofitError(f"slot {address:.60}...: more addresses at once than any model has slots")
     return ["".join(combination) for combination in itertools.product(*choices)]
 
 

@@ -17,9 +17,12 @@ from detrofit.config.schema import Experiment
 from detrofit.errors import DetrofitError
 from detrofit.evaluation.curves import plot_learning_curves, read_metrics
 from detrofit.files import write_file
+from detrofit.weights.model_file import BEST
+
+__all__ = ["BEST", "CONFIG", "LAST", "METRICS", "TRANSFER", "RunFolder", "new_run_path", "read_config"]
 
 CONFIG, METRICS, TRANSFER = "config.yaml", "metrics.jsonl", "transfer.json"
-BEST, LAST = "best.safetensors", "last.safetensors"
+LAST = "last.safetensors"
 
 
 class RunFolder:

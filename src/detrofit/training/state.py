@@ -11,7 +11,7 @@ import torch
 
 from detrofit.errors import DetrofitError
 from detrofit.files import atomic_write
-from detrofit.weights.checkpoint import read_checkpoint
+from detrofit.weights.archive import read_archive
 
 FILE = "state.pt"
 FORMAT = 1
@@ -55,7 +55,7 @@ def load_state(folder: Path) -> tuple[Progress, dict[str, Any]]:
     file = folder / FILE
     if not file.is_file():
         raise DetrofitError(f"{folder} has no {FILE}: nothing was saved to resume from; start anew with --name")
-    content = read_checkpoint(file)
+    content = read_archive(file)
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise DetrofitError(f"{file} is no state of this version of Detrofit; start anew with --name")
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detrofit.errors import DetrofitError
 from detrofit.model.detector import RTDETR
-from detrofit.weights.foreign import read_plain
+from detrofit.weights.contents import read_plain
 from detrofit.weights.names import with_batch_counts
 from detrofit.weights.official import backbone_names
 from detrofit.weights.transfer import TransferReport, transfer
@@ -26,7 +26,7 @@ def load_backbone(model: RTDETR, file: Path, named: str) -> tuple[str, TransferR
     call the file.
     """
     state = read_plain(file)
-    if any(name.startswith(_OFFICIAL) for name in state):
+    if is_official_backbone(state):
         return OFFICIAL, _take(model, _from_official(state), named)
     if hasattr(model.backbone, "timm_arguments"):
         return TIMM, _take(model, _from_timm(model.backbone, state, named), named)
@@ -34,6 +34,11 @@ def load_backbone(model: RTDETR, file: Path, named: str) -> tuple[str, TransferR
         f"{named} is no detector that is known, nor an official ResNet-vd or HGNetv2, and the backbone is none of "
         "timm's that could take it; swap one in with --swap backbone=timm:NAME"
     )
+
+
+def is_official_backbone(state: Iterable[str]) -> bool:
+    """Whether names of tensors are those of an official ResNet-vd or HGNetv2."""
+    return any(name.startswith(_OFFICIAL) for name in state)
 
 
 def _take(model: RTDETR, state: Mapping[str, Tensor], named: str) -> TransferReport:

@@ -7,27 +7,24 @@ HGNetv2.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from detrofit.config.models import frame_and_choices, model_names
 from detrofit.errors import DetrofitError
 from detrofit.model.build import assemble
-from detrofit.weights.archive import is_archive, module_tensors, modules_of, read_archive
-from detrofit.weights.checkpoint import read_checkpoint
 from detrofit.weights.coco_names import COCO_NAMES
+from detrofit.weights.contents import plain_tensors, read_config, read_content
 from detrofit.weights.huggingface import from_huggingface
 from detrofit.weights.inert_pickle import Inert
 from detrofit.weights.official import from_official
+from detrofit.weights.pickled_module import module_tensors, modules_of
 from detrofit.weights.ultralytics import EPS, from_ultralytics, is_ultralytics
 
 _HEAD = "decoder.score_head.layer0.weight"
@@ -35,7 +32,24 @@ _LEARNT = "decoder.query_selection.learnt_content.weight"
 _OFFSETS = "decoder.layer0.cross_attention.sampling_offsets.bias"
 _HEADS = 8
 _OFFICIAL = re.compile(r"(encoder\.(input_proj|lateral_convs)|decoder\.(dec_score_head|enc_output))\.")
-_TORCH_FILES = ("model.safetensors", "pytorch_model.bin")
+# What transformers lets one choose, and every model of the zoo has like this: other values give other outputs.
+_FIXED: Mapping[str, Any] = {
+    "activation_function": "silu",
+    "batch_norm_eps": 1e-5,
+    "decoder_activation_function": "relu",
+    "decoder_attention_heads": 8,
+    "decoder_offset_scale": 0.5,
+    "encode_proj_layers": [2],
+    "encoder_activation_function": "gelu",
+    "encoder_attention_heads": 8,
+    "eval_size": None,
+    "feat_strides": [8, 16, 32],
+    "layer_norm_eps": 1e-5,
+    "learn_initial_query": False,
+    "normalize_before": False,
+    "positional_encoding_temperature": 10000,
+    "with_box_refine": True,
+}
 
 
 @dataclass(frozen=True)
@@ -81,8 +95,7 @@ def read_foreign(path: Path) -> Foreign | None:
     Nothing of the file is executed. Raises DetrofitError for one that is missing, damaged or of a variant that no
     model here has.
     """
-    config = _config(path)
-    content = _content(_weights_file(path))
+    config, content = read_config(path), read_content(path)
     try:
         for recognise in (_from_ultralytics, _from_huggingface, _from_official):
             found = recognise(content, config)
@@ -90,74 +103,18 @@ def read_foreign(path: Path) -> Foreign | None:
                 return found
     except DetrofitError as error:
         raise DetrofitError(f"{path}: {error}") from None
-    return None
-
-
-def read_plain(file: Path) -> dict[str, Tensor]:
-    """The tensors of any checkpoint by name; DetrofitError for a file that is missing, damaged or holds none."""
-    state = _plain(_content(_weights_file(file)))
-    if state is None:
-        raise DetrofitError(f"{file} holds no tensors by name")
-    return state
-
-
-def _weights_file(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    for name in _TORCH_FILES:
-        if (path / name).is_file():
-            return path / name
-    raise DetrofitError(f"folder {path} has no {' or '.join(_TORCH_FILES)}")
-
-
-def _config(path: Path) -> Mapping[str, Any]:
-    """A Hugging Face configuration in a folder, or beside a file; empty without one."""
-    file = (path if path.is_dir() else path.parent) / "config.json"
-    if not file.is_file():
-        return {}
-    try:
-        config = json.loads(file.read_text("utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise DetrofitError(f"{file} is no readable configuration: {error}") from None
-    known = isinstance(config, dict) and str(config.get("model_type", "")).startswith("rt_detr")
-    return config if known else {}
-
-
-def _content(file: Path) -> Any:
-    if not file.is_file():
-        raise DetrofitError(f"weights {file} do not exist")
-    if is_archive(file):
-        return read_archive(file)
-    with file.open("rb") as opened:
-        is_safetensors = opened.read(9)[8:] == b"{"
-    if not is_safetensors:
-        return read_checkpoint(file)  # what torch wrote before it used zips
-    try:
-        return safetensors.torch.load_file(file)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise DetrofitError(f"{file} is no readable checkpoint (damaged or truncated): {error}") from None
-
-
-def _plain(content: Any) -> dict[str, Tensor] | None:
-    """The tensors of a checkpoint by name: the average where there is one, then the model, then what lies open."""
-    for keys in (("ema", "module"), ("ema",), ("model",), ("state_dict",), ()):
-        inner = content
-        for key in keys:
-            inner = inner.get(key) if isinstance(inner, dict) else None
-        if isinstance(inner, dict):
-            tensors = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
-            if tensors and all(isinstance(name, str) for name in tensors):
-                return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    except (RuntimeError, IndexError) as error:  # of torch, whose tensors are joined before their shapes are known
+        raise DetrofitError(f"{path}: its tensors do not fit each other: {str(error).splitlines()[0]}") from None
     return None
 
 
 def _from_ultralytics(content: Any, config: Mapping[str, Any]) -> Foreign | None:
     holder = content if isinstance(content, dict) else {}
     module = next((holder[key] for key in ("ema", "model") if isinstance(holder.get(key), Inert)), None)
-    state = module_tensors(module) if module is not None else _plain(content)
+    state = module_tensors(module) if module is not None else plain_tensors(content)
     if state is None or not is_ultralytics(state):
         if module is not None:
-            raise DetrofitError(f"holds a {module.kind}; of such models only RT-DETR with HGNetv2 is known here")
+            raise DetrofitError(f"holds a {module.name}; of such models only RT-DETR with HGNetv2 is known here")
         return None
     renamed = from_ultralytics(state, EPS if module is None else _eps(module))
     return _as_zoo_model(
@@ -171,21 +128,26 @@ def _from_ultralytics(content: Any, config: Mapping[str, Any]) -> Foreign | None
 
 def _eps(module: Inert) -> float:
     """What the batch norms of a pickled model add to the variance; DetrofitError where it is not the same in all."""
-    norms = (inner.state for inner in modules_of(module).values() if str(inner.kind).endswith(".BatchNorm2d"))
-    found = {float(state["eps"]) for state in norms if isinstance(state.get("eps"), float)}
+    norms = (inner.state for inner in modules_of(module).values() if inner.name.endswith(".BatchNorm2d"))
+    found = {state["eps"] for state in norms if isinstance(state, dict) and isinstance(state.get("eps"), float)}
     if len(found) > 1:
         raise DetrofitError(f"its batch norms have different eps: {sorted(found)}")
     return found.pop() if found else EPS
 
 
 def _from_huggingface(content: Any, config: Mapping[str, Any]) -> Foreign | None:
-    state = _plain(content)
+    state = plain_tensors(content)
     if state is None or not any(name.startswith("model.backbone.model.") for name in state):
         return None
     version = 2 if config.get("model_type") == "rt_detr_v2" or any("n_points_scale" in name for name in state) else 1
     chosen = {"num_queries": config.get("num_queries")}
     if config.get("decoder_method") == "discrete":
         chosen["sampling"] = "discrete"
+    for key, value in _FIXED.items():
+        if config.get(key, value) != value:
+            raise DetrofitError(
+                f"its config.json has {key} {config[key]!r:.60}, where every model of the zoo has {value!r}"
+            )
     return _as_zoo_model(
         f"Hugging Face RT-DETR{'v2' if version == 2 else ''}",
         from_huggingface(state),
@@ -197,7 +159,7 @@ def _from_huggingface(content: Any, config: Mapping[str, Any]) -> Foreign | None
 
 
 def _from_official(content: Any, config: Mapping[str, Any]) -> Foreign | None:
-    state = _plain(content)
+    state = plain_tensors(content)
     if state is None or not any(_OFFICIAL.match(name) for name in state):
         return None
     if isinstance(content, dict) and "libreyolo_version" in content:
@@ -213,9 +175,10 @@ def _from_official(content: Any, config: Mapping[str, Any]) -> Foreign | None:
 
 def _from_libreyolo(content: Mapping[str, Any], state: Mapping[str, Tensor]) -> Foreign:
     """Checkpoints of its schema 1.0: weights under `model`, family and class names beside them."""
-    family = content.get("model_family")
-    if family not in ("rtdetr", "rtdetrv2") or content.get("task", "detect") != "detect":
-        raise DetrofitError(f"holds LibreYOLO's '{family}' for '{content.get('task')}'; known are rtdetr and rtdetrv2")
+    family, task = content.get("model_family"), content.get("task", "detect")
+    if family not in ("rtdetr", "rtdetrv2") or task != "detect":
+        told = " for ".join(f"'{word:.40}'" if isinstance(word, str) else "nothing" for word in (family, task))
+        raise DetrofitError(f"holds LibreYOLO's {told}; known are rtdetr and rtdetrv2")
     return _as_zoo_model(
         "LibreYOLO RT-DETR" + ("v2" if family == "rtdetrv2" else ""),
         from_official(state),
@@ -232,10 +195,12 @@ def _of_version(version: int) -> list[str]:
 
 def _names(value: Any) -> tuple[str, ...] | None:
     """Class names from a list or a mapping of ids; None for anything else, also for names that a library made up."""
-    if isinstance(value, dict):
-        by_id = {int(key): name for key, name in value.items() if str(key).isdigit()}
-        value = [by_id[key] for key in sorted(by_id)] if sorted(by_id) == list(range(len(value))) else None
-    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+    if isinstance(value, dict):  # by number, which JSON makes a text
+        by_id = {str(number): number for number in range(len(value))}
+        value = [value.get(number, value.get(text)) for text, number in by_id.items()]
+    if not isinstance(value, list) or not value:
+        return None
+    if not all(isinstance(name, str) and name.isprintable() for name in value):
         return None
     return None if all(re.fullmatch(r"LABEL_\d+|class_\d+", name) for name in value) else tuple(value)
 

@@ -85,7 +85,7 @@ def from_huggingface(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     names = sorted((name for name in state if not _DERIVED.match(name)), key=lambda name: name.startswith("model."))
     given = {_as_in_checkpoint(name): state[name] for name in names}
     kind = "bottleneck" if any(_THIRD_BRANCH.match(name) for name in given) else "basic"
-    strides = strides_of(count_indices(given, r"model\.encoder_input_proj\.(\d+)\."))
+    strides = strides_of(count_indices(given, r"model\.encoder_input_proj\.([0-9])\."))
     name_map = NameMap([*_PAIRS, *_backbone_pairs(kind)], strides)
     renamed: dict[str, Tensor] = {}
     for name, tensor in _joined(given).items():

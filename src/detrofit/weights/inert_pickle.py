@@ -10,11 +10,13 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 from detrofit.errors import DetrofitError
 
-LONGEST = 64 * 2**20  # bytes; a whole detector with its optimizer takes less than one million
+LONGEST = 16 * 2**20  # bytes; a whole detector with its optimizer takes less than one million
+_MOST_INSTRUCTIONS = 3_000_000  # the same takes some hundred thousand; each may cost two hundred bytes of memory
+_LONGEST_NAME = 300
 _PLAIN_KEYS = (str, bytes, int, float, bool, type(None))
 
 
@@ -29,9 +31,12 @@ class Named:
         return f"{self.module}.{self.name}"
 
 
-@dataclass
+@dataclass(slots=True, eq=False, repr=False)
 class Inert:
-    """An object that was not made: what it would have been, its arguments, its state and what was put into it."""
+    """An object that was not made: what it would have been, its arguments, its state and what was put into it.
+
+    Any of these may be nested beyond measure, so they are not to be printed; `name` is.
+    """
 
     kind: Any
     arguments: Any = ()
@@ -39,27 +44,37 @@ class Inert:
     items: dict[Any, Any] = field(default_factory=dict)
     elements: list[Any] = field(default_factory=list)
 
+    @property
+    def name(self) -> str:
+        """Of the class or function that it would have been of, if it was named."""
+        return str(self.kind) if isinstance(self.kind, Named) else "nameless object"
+
 
 # What to make of a call of `Named` with arguments; NotImplemented leaves it an `Inert`.
 Rebuild = Callable[[Named, tuple[Any, ...]], Any]
 
 
 def read_pickle(
-    data: bytes, rebuild: Rebuild = lambda named, arguments: NotImplemented, persistent: Callable[[Any], Any] = repr
+    data: bytes | BinaryIO,
+    rebuild: Rebuild = lambda named, arguments: NotImplemented,
+    persistent: Callable[[Any], Any] = lambda identifier: identifier,
 ) -> Any:
     """The object in a pickle, of inert records and plain values.
 
     Args:
+        data: the pickle, or a file that stands before one and behind it afterwards.
         rebuild: makes known harmless objects, e.g. tensors.
         persistent: makes what the pickle keeps outside itself, from its identifier.
 
     Raises DetrofitError for a pickle that is damaged, too long, or of a kind that no checkpoint has.
     """
-    if len(data) > LONGEST:
+    if isinstance(data, bytes) and len(data) > LONGEST:
         raise DetrofitError(f"its pickle of {len(data) / 2**20:.0f} MB is longer than any checkpoint's")
     machine = _Machine(rebuild, persistent)
     try:
-        for instruction, argument, _ in pickletools.genops(data):
+        for number, (instruction, argument, _) in enumerate(pickletools.genops(data)):
+            if number > _MOST_INSTRUCTIONS:
+                raise DetrofitError("its pickle has more instructions than any checkpoint's")
             machine.step(instruction.name, argument)
         return machine.result()
     except DetrofitError:
@@ -131,6 +146,8 @@ class _Machine:
     def _global(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("a class without a name")
+        if len(module + name) > _LONGEST_NAME or not (module + name).isprintable():
+            raise ValueError("a class with a name that none has")
         self._stack.append(Named(module, name))
 
     def _stack_global(self) -> None:
@@ -155,8 +172,8 @@ class _Machine:
         if argument is None:
             self._make(values[0], tuple(values[1:]))
         else:
-            module, _, name = argument.partition(" ")
-            self._make(Named(module, name), tuple(values))
+            self._global(*argument.split(" ", 1))
+            self._make(self._pop(), tuple(values))
 
     def _build(self) -> None:
         state = self._pop()

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors
 import safetensors.torch
+import torch
 from pydantic import BaseModel, ValidationError, model_validator
+from torch import Tensor
 
 from detrofit.config.models import checked_frame
 from detrofit.errors import DetrofitError, DetrofitWarning
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     from detrofit.model.detector import RTDETR
 
 FORMAT = 1
+SUFFIX = ".safetensors"
+BEST = f"best{SUFFIX}"  # the model file that a run folder stands for
 _KEY = "detrofit"
+_LARGEST_SIDE = 8192  # pixels of an input; more would ask for more memory than there is
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,11 @@ class _Description(_Version):
     info: ModelInfo
 
     @model_validator(mode="after")
-    def _one_name_a_class(self) -> _Description:
+    def _check_together(self) -> _Description:
         if not self.model.num_classes == len(self.info.class_names) == len(self.info.category_ids):
             raise ValueError(f"{self.model.num_classes} classes with {len(self.info.class_names)} names")
+        if not all(32 <= side <= _LARGEST_SIDE and side % 32 == 0 for side in self.info.input_size):
+            raise ValueError(f"an input size of {self.info.input_size}")
         return self
 
 
@@ -113,6 +120,7 @@ def load_model(file: str | Path, *, plugins: Iterable[str | Path] = (), device: 
     description = _read_description(file)
     _check_parts(file, description.parts)
     try:
+        _check_fit(file, description.model)
         model = _described_model(description.model)
         model.load_state_dict(safetensors.torch.load_file(file))
     except DetrofitError as error:
@@ -121,6 +129,14 @@ def load_model(file: str | Path, *, plugins: Iterable[str | Path] = (), device: 
         reason = str(error).splitlines()[-1].strip()
         raise DetrofitError(f"{file}: the weights do not fit the model it describes: {reason}") from None
     return model.eval().to(device)
+
+
+def read_state(file: Path) -> dict[str, Tensor]:
+    """The tensors in a model file by name; DetrofitError for a file that is missing or damaged."""
+    try:
+        return safetensors.torch.load_file(file)
+    except (OSError, safetensors.SafetensorError, ValueError) as error:
+        raise DetrofitError(f"{file} is no readable model file (damaged or of another kind): {error}") from None
 
 
 def read_info(file: str | Path) -> ModelInfo:
@@ -141,6 +157,17 @@ def _described_model(model: _Model) -> RTDETR:
     slots = parse_retrofit(model.slots)
     retrofit = {address: slots[address] for address in model.retrofit if address in slots}
     return assemble(checked_frame(model.frame), slots, retrofit, num_classes=model.num_classes)[0]
+
+
+def _check_fit(file: Path, described: _Model) -> None:
+    """DetrofitError unless the file has the tensors that it describes: a small lie could ask for much memory."""
+    with torch.device("meta"):
+        wanted = {name: list(tensor.shape) for name, tensor in _described_model(described).state_dict().items()}
+    with safetensors.safe_open(file, framework="pt") as opened:
+        given = {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118 - no mapping
+    wrong = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
+    if wrong:
+        raise DetrofitError(f"the weights do not fit the model it describes: {len(wrong)} tensors, first '{wrong[0]}'")
 
 
 def _read_description(file: Path) -> _Description:

@@ -88,7 +88,9 @@ class NameMap:
 def _pattern(template: str) -> re.Pattern[str]:
     # Texts and placeholders take turns.
     pieces = enumerate(_PLACEHOLDER.split(template))
-    return re.compile("".join(rf"(?P<{piece}>\d+)" if turn % 2 else re.escape(piece) for turn, piece in pieces))
+    return re.compile(
+        "".join(rf"(?P<{piece}>[0-9]{{1,4}})" if turn % 2 else re.escape(piece) for turn, piece in pieces)
+    )
 
 
 def conv_and_norm(theirs: str, ours: str, conv: str = "conv", norm: str = "norm") -> list[tuple[str, str]]:
@@ -97,7 +99,7 @@ def conv_and_norm(theirs: str, ours: str, conv: str = "conv", norm: str = "norm"
 
 
 def count_indices(names: Iterable[str], pattern: str) -> int:
-    """How many a numbered list has whose names start with `pattern`, a regular expression with one group."""
+    """How many a numbered list has whose names start with `pattern`, a regular expression with one group of digits."""
     found = (re.match(pattern, name) for name in names)
     return max((int(match.group(1)) + 1 for match in found if match), default=0)
 

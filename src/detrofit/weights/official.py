@@ -79,7 +79,7 @@ def backbone_names(names: Iterable[str]) -> NameMap:
 
 def encoder_names(names: Iterable[str]) -> NameMap:
     """The map of an official hybrid encoder's names, relative to it; `names` tell how many levels it has."""
-    return NameMap(_ENCODER, strides_of(count_indices(names, r"input_proj\.(\d+)\.")))
+    return NameMap(_ENCODER, strides_of(count_indices(names, r"input_proj\.([0-9])\.")))
 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -100,7 +100,7 @@ class _Translation:
         names = list(names)
         self._backbone = backbone_names(names)
         self._encoder = encoder_names(_inside(names, "encoder."))
-        self._strides = strides_of(count_indices(names, r"encoder\.input_proj\.(\d+)\."))
+        self._strides = strides_of(count_indices(names, r"encoder\.input_proj\.([0-9])\."))
 
     def __call__(self, name: str) -> str | None:
         room, _, inside = name.partition(".")

@@ -9,14 +9,14 @@ from detrofit.errors import DetrofitError
 
 # Beginnings of names, with {stride} for the level whose position the name holds.
 _BEGINNINGS = (
-    (r"input_proj\.(\d+)\.", "input_projection.stride{stride}."),
+    (r"input_proj\.([0-9]{1,4})\.", "input_projection.stride{stride}."),
     (r"enc_output\.(?:0|proj)\.", "query_selection.projection."),
     (r"enc_output\.(?:1|norm)\.", "query_selection.norm."),
     (r"enc_score_head\.", "query_selection.score_head."),
     (r"enc_bbox_head\.", "query_selection.box_head."),
-    (r"decoder\.layers\.(\d+)\.", "layer{index}."),
-    (r"dec_score_head\.(\d+)\.", "score_head.layer{index}."),
-    (r"dec_bbox_head\.(\d+)\.", "box_head.layer{index}."),
+    (r"decoder\.layers\.([0-9]{1,4})\.", "layer{index}."),
+    (r"dec_score_head\.([0-9]{1,4})\.", "score_head.layer{index}."),
+    (r"dec_bbox_head\.([0-9]{1,4})\.", "box_head.layer{index}."),
     (r"tgt_embed\.", "query_selection.learnt_content."),
     (r"query_pos_head\.", "query_position."),
     (r"denoising_class_embed\.", "denoising.embedding."),

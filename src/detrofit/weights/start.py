@@ -14,10 +14,9 @@ from detrofit.errors import DetrofitError
 from detrofit.model.build import assemble
 from detrofit.model.detector import RTDETR
 from detrofit.weights.backbone import BACKBONE_ORIGINS, load_backbone
-from detrofit.weights.checkpoint import read_tensors
 from detrofit.weights.fetch import Patience, fetch
 from detrofit.weights.foreign import read_foreign
-from detrofit.weights.model_file import is_model_file, read_info
+from detrofit.weights.model_file import is_model_file, read_info, read_state
 from detrofit.weights.published import Published, published_backbone, published_detector
 from detrofit.weights.transfer import TransferReport, transfer
 from detrofit.weights.transfer_report import require_kept
@@ -164,7 +163,7 @@ def _load(model: RTDETR, source: Source, class_names: Sequence[str]) -> tuple[st
     if file.is_file() and is_model_file(file):
         info = read_info(file)
         stated = source.licence or info.trained.get("licence") or info.trained.get("licence_of_start")
-        report = transfer(model, read_tensors(file), info.class_names, class_names)
+        report = transfer(model, read_state(file), info.class_names, class_names)
         return "detrofit", str(stated or "not stated in the file"), report
     foreign = read_foreign(file)
     if foreign is not None:

@@ -134,7 +134,7 @@ def _has_class_rows(name: str, tensors: Sequence[Tensor], classes: Sequence[int]
     """Whether the first dimension of all is one row a class; the denoising embedding has one more, for padding."""
     if not any(marker in name for marker in _CLASS_ROWS):
         return False
-    return all(len(tensor) in (count, count + 1) for tensor, count in zip(tensors, classes))
+    return all(tensor.ndim and len(tensor) in (count, count + 1) for tensor, count in zip(tensors, classes))
 
 
 def _is_other_kernel(given: Tensor, own: Tensor) -> bool:

@@ -22,7 +22,7 @@ EPS = 1e-3
 _OURS = 1e-5
 _STRIDES = (8, 16, 32)
 _PROJECTION = re.compile(r"^(input_proj\.\d+\.)([01])\.")
-_LAYER = re.compile(r"model\.(\d+)\.(.+)")
+_LAYER = re.compile(r"model\.([0-9]{1,4})\.(.+)")
 
 _CONV = conv_and_norm("", "", norm="bn")
 _STEM = [

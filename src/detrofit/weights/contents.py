@@ -1,0 +1,92 @@
+"""What lies in a file or folder of weights, whoever wrote it: known by how the content begins, never by a name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from detrofit.errors import DetrofitError
+from detrofit.weights.archive import read_archive
+
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder; the first is preferred
+CONFIG = "config.json"
+# Where a checkpoint keeps its tensors: the average where there is one, then the model, then what lies open.
+_PLACES = (("ema", "module"), ("ema",), ("model",), ("state_dict",), ())
+_WRAPPED = "module."  # before each name where a model was trained on several devices
+_COMPILED = "_orig_mod."  # inside the names of a model that was compiled
+_LONGEST_NAME = 500
+
+
+def read_content(path: Path) -> Any:
+    """What a file, or the weights' file of a Hugging Face folder, holds; nothing of it is executed.
+
+    Raises DetrofitError for one that is missing, damaged or no file of weights.
+    """
+    file = _weights_file(path)
+    if not file.is_file():
+        raise DetrofitError(f"weights {file} do not exist")
+    try:
+        with file.open("rb") as opened:
+            if opened.read(9)[8:] != b"{":
+                return read_archive(file)
+        return safetensors.torch.load_file(file)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise DetrofitError(f"{file} is no readable checkpoint (damaged or truncated): {error}") from None
+
+
+def read_plain(path: Path) -> dict[str, Tensor]:
+    """The tensors of any checkpoint by name; DetrofitError for a file that is missing, damaged or holds none."""
+    state = plain_tensors(read_content(path))
+    if state is None:
+        raise DetrofitError(f"{path} holds no tensors by name")
+    return state
+
+
+def plain_tensors(content: Any) -> dict[str, Tensor] | None:
+    """The tensors of a checkpoint by name, without what several devices and compilation add to names; None without."""
+    for keys in _PLACES:
+        inner = content
+        for key in keys:
+            inner = inner.get(key) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            tensors = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
+            if tensors and all(_is_name(name) for name in tensors):
+                return {name.replace(_COMPILED, "").removeprefix(_WRAPPED): tensors[name] for name in tensors}
+    return None
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST_NAME and value.isprintable()
+
+
+def read_config(path: Path) -> Mapping[str, Any]:
+    """The RT-DETR configuration of transformers in a folder, or beside a file; empty without one."""
+    file = (path if path.is_dir() else path.parent) / CONFIG
+    if not file.is_file():
+        return {}
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise DetrofitError(f"{file} is no readable configuration: {error}") from None
+    known = isinstance(config, dict) and str(config.get("model_type", "")).startswith("rt_detr")
+    return config if known else {}
+
+
+def is_weights_folder(path: Path) -> bool:
+    """Whether a path is a folder of the form that Hugging Face has."""
+    return any((path / name).is_file() for name in WEIGHTS_FILES)
+
+
+def _weights_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    for name in WEIGHTS_FILES:
+        if (path / name).is_file():
+            return path / name
+    raise DetrofitError(f"folder {path} has no {' or '.join(WEIGHTS_FILES)}")
