@@ -17,8 +17,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Files:
     """What the server has and how it behaves; `asked` notes every request with its range.
 
-    `cut` sends so many bytes only, on as many requests as `cuts` says; `status` answers that to all; `silence` waits so
-    many seconds first.
+    `cut` sends so many bytes only, on as many requests as `cuts` says; `status` answers that to all, and 416 to who has
+    `unsatisfied_from` bytes; `silence` waits so many seconds first.
     """
 
     content: dict[str, bytes] = field(default_factory=dict)
@@ -28,6 +28,7 @@ class Files:
     cut: int | None = None
     cuts: int = 1
     status: int | None = None
+    unsatisfied_from: int | None = None
     error: str = ""
     silence: float = 0.0
     wrong_etag: bool = False
@@ -58,9 +59,12 @@ class _Handler(BaseHTTPRequestHandler):
         files.authorisations.append(self.headers.get("Authorization"))
         time.sleep(files.silence)
         content = files.content.get(self.path)
-        if files.status is not None or content is None:
-            self.send_response(files.status or 404)
-            if files.error or files.status is None:
+        status = files.status
+        if content and files.unsatisfied_from is not None and self._first(content) >= files.unsatisfied_from:
+            status = 416
+        if status is not None or content is None:
+            self.send_response(status or 404)
+            if files.error or status is None:
                 self.send_header("X-Error-Code", files.error or "EntryNotFound")
             self.send_header("X-Repo-Commit", COMMIT)
             self.send_header("Content-Length", "0")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,7 +108,71 @@ def test_nobody_at_that_address(online: Files) -> None:
 def test_a_cache_that_cannot_be_written(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("DETROFIT_CACHE", str(tmp_path / "file"))
-    assert "cannot be downloaded: " in refusal(files.address + PATH)
+    assert "name another folder with DETROFIT_CACHE" in refusal(files.address + PATH)
+
+
+def test_a_full_disk_is_told_at_once_and_what_was_kept_is_gone_on_with(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = downloads._Part.add
+
+    def half(part: Any, piece: bytes) -> None:
+        real(part, piece[: len(piece) // 2])
+        raise downloads._Unkept(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(downloads._Part, "add", half)
+        message = refusal(files.address + PATH)
+    assert "No space left on device; free space, or name another folder" in message and len(files.asked) == 1
+    assert fetch(files.address + PATH).read_bytes() == CONTENT
+    assert files.asked[-1][2] == f"bytes={2**17}-"
+
+
+def test_a_web_page_is_no_weights_and_not_kept(files: Files, weights_cache: Path) -> None:
+    files.content[PATH] = b"\n<!DOCTYPE html><title>Sign in</title>"
+    assert "sends a web page in its place; check the address" in refusal(files.address + PATH)
+    assert kept(weights_cache) == []
+    files.content[PATH] = CONTENT
+    assert fetch(files.address + PATH).read_bytes() == CONTENT
+
+
+def test_a_server_that_wants_nothing_of_what_is_kept_to_the_end(files: Files, weights_cache: Path) -> None:
+    files.cut, files.cuts, files.unsatisfied_from = 1000, 99, 3000
+    assert "answers 416" in refusal(files.address + PATH)
+    assert "a_b.pth" not in kept(weights_cache)
+
+
+def test_the_proxy_of_the_environment_is_used(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", files.address)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # which keeps the proxies that it was made with
+    files.content["http://weights.invalid/a.pth"] = b"through a proxy"
+    assert fetch("http://weights.invalid/a.pth").read_bytes() == b"through a proxy"
+
+
+def test_urls_as_people_write_them(files: Files) -> None:
+    files.content["/m%C3%B6del%20a.pth?x=1"] = CONTENT
+    assert fetch(f"{files.address}/mödel a.pth?x=1").name == "mödel_a.pth"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("https://", "is no URL: it names no server"),
+        ("http://a:b/c.pth", "is no URL"),
+        ("http://[a/c.pth", "is no URL"),
+        ("http://a.invalid/c.pth#sha256:abc", "sha256= and 64 hexadecimal digits"),
+        ("http://a.invalid/c.pth#sha256=abc", "sha256= and 64 hexadecimal digits"),
+    ],
+)
+def test_urls_that_are_none(online: Files, url: str, words: str) -> None:
+    assert words in refusal(url)
+
+
+def test_offline_nothing_is_lost_to_a_wrong_digest(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch(files.address + PATH)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "HF_HUB_OFFLINE forbids" in refusal(f"{files.address}{PATH}#sha256={'0' * 64}")
+    assert fetch(files.address + PATH).read_bytes() == CONTENT
 
 
 def test_offline(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,3 +200,5 @@ def test_a_path_that_exists_is_no_name(tmp_path: Path, monkeypatch: pytest.Monke
     assert not is_remote("org/name") and fetch("org/name") == Path("org/name")
     with pytest.raises(DetrofitError, match=r"weights runs/none\.pth do not exist"):
         fetch("runs/none.pth")
+    (tmp_path / "org" / "name" / "best.safetensors").touch()
+    assert fetch("org/name").name == "best.safetensors", "a run folder"

@@ -124,5 +124,19 @@ def test_names() -> None:
     assert parse_hub_name("hf:a/b@v1/c/d.pth") == HubName("a/b", "v1", "c/d.pth")
     assert str(HubName("a/b", "v1", "c.pth")) == "hf:a/b@v1/c.pth" and str(HubName("a/b")) == "hf:a/b"
     assert parse_hub_name("a/b.pth") is None and parse_hub_name("hf:a") is None
-    with pytest.raises(DetrofitError, match="leads out of it"):
-        parse_hub_name("hf:a/b/../../x")
+
+
+@pytest.mark.parametrize("name", ["hf:a/b/../../x", "hf:../b", "hf:a/b@../x", "hf:a/b//etc/x", r"hf:a/b/C:\x"])
+def test_names_that_lead_out_of_a_repository(name: str) -> None:
+    with pytest.raises(DetrofitError, match="leads out of a repository"):
+        parse_hub_name(name)
+
+
+def test_a_folder_that_is_not_there_is_told_apart_from_a_name(files: Files) -> None:
+    files.status, files.error = 404, "RepoNotFound"
+    assert refusal("runs/exp1").startswith("no file or folder is called runs/exp1, and as a name on the hub: ")
+
+
+def test_the_configuration_comes_with_a_named_weights_file(files: Files) -> None:
+    files.content |= {"/org/name/resolve/main/b/" + file: WEIGHTS for file in ("model.safetensors", "config.json")}
+    assert (fetch("hf:org/name/b/model.safetensors").parent / "config.json").is_file()

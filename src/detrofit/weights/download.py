@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from detrofit.errors import DetrofitError
-from detrofit.files import file_digest, write_file
+from detrofit.files import file_digest
 
 TIMEOUT = 20.0  # seconds without an answer, or without a byte
 _ATTEMPTS = 4  # connections for one file, each of which must have brought something
 _PIECE = 2**18
+_SHORTEST_PAGE = 256  # bytes that tell a page from weights
 _SHOWN_FROM = 2**20  # bytes; smaller files are there before a bar could be read
 
 
@@ -40,6 +41,10 @@ class Remote:
     authorisation: str | None = None
 
 
+class _Unkept(OSError):
+    """What arrived cannot be written, which no other connection mends."""
+
+
 @dataclass
 class _Part:
     """What has arrived of a file, and of which version: the server's mark of it, by which it is gone on with."""
@@ -50,7 +55,7 @@ class _Part:
     received: int = field(init=False)
 
     def __post_init__(self) -> None:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, KeyError, TypeError):
             self.mark = json.loads(self._note.read_text("utf-8"))["mark"]
         self.received = self.file.stat().st_size if self.file.is_file() and self.mark else 0
 
@@ -63,9 +68,22 @@ class _Part:
         return self.total is not None and self.received == self.total
 
     def restart(self, mark: str) -> None:
+        """Begin the file, of the version with that mark."""
         self.mark, self.received = mark, 0
-        self.file.write_bytes(b"")
-        write_file(self._note, json.dumps({"mark": mark}))
+        try:
+            self.file.write_bytes(b"")
+            self._note.write_text(json.dumps({"mark": mark}), "utf-8")
+        except OSError as error:
+            raise _Unkept(error.errno, error.strerror) from None
+
+    def add(self, piece: bytes) -> None:
+        """Keep what came next."""
+        try:
+            with self.file.open("ab") as file:
+                file.write(piece)
+        except OSError as error:
+            raise _Unkept(error.errno, error.strerror) from None
+        self.received += len(piece)
 
     def forget(self) -> None:
         for file in (self.file, self._note):
@@ -76,7 +94,7 @@ def download(remote: Remote, target: Path) -> Path:
     """Bring a file to `target` with a progress bar; what an earlier attempt left is gone on with.
 
     Raises DetrofitError in one line where the server refuses, is silent, breaks off, or sends something else than the
-    digest says.
+    digest says or than weights are; and where the file cannot be kept.
     """
     from filelock import FileLock
 
@@ -90,31 +108,35 @@ def download(remote: Remote, target: Path) -> Path:
                 part.file.replace(target)
                 part.forget()
     except OSError as error:
-        raise DetrofitError(f"{remote.name} cannot be downloaded: {_reason(error)}") from None
+        raise DetrofitError(
+            f"{remote.name} cannot be kept in {target.parent}: {error.strerror or error}; free space, or name another "
+            "folder with DETROFIT_CACHE"
+        ) from None
     return target
 
 
 def _receive(remote: Remote, part: _Part) -> None:
     """Connect until all has arrived; a connection that brought nothing was the last."""
-    for attempt in range(1, _ATTEMPTS + 1):
+    problem: Exception | None = None
+    for _ in range(_ATTEMPTS):
         before = part.received
         try:
             _connect(remote, part)
-        except urllib.error.HTTPError as error:
-            if error.code != 416 or not before:  # what is kept is of no use to the server
-                raise
-            part.restart("")
-        except OSError:
-            if part.received <= before or attempt == _ATTEMPTS:
-                raise
-        except http.client.HTTPException as error:
-            if part.received <= before or attempt == _ATTEMPTS:
-                raise ConnectionError(f"the server broke off ({type(error).__name__})") from None
-        else:
             if part.total is None or part.complete:
                 return
-            if part.received <= before or attempt == _ATTEMPTS:
-                raise ConnectionError(f"the server broke off after {part.received:,} of {part.total:,} bytes")
+            problem = ConnectionError(f"the server broke off after {part.received:,} of {part.total:,} bytes")
+        except _Unkept:
+            raise
+        except urllib.error.HTTPError as error:
+            problem = error
+            if error.code == 416 and before:  # what is kept is of no use to the server
+                part.restart("")
+                continue
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            problem = error
+        if part.received <= before:
+            break
+    raise DetrofitError(f"{remote.name} cannot be downloaded: {_reason(problem)}")
 
 
 def _connect(remote: Remote, part: _Part) -> None:
@@ -129,10 +151,9 @@ def _connect(remote: Remote, part: _Part) -> None:
             part.restart(_mark(answer.headers))
         length = answer.headers.get("Content-Length", "")
         part.total = part.received + int(length) if length.isdigit() else remote.size
-        with part.file.open("ab") as file, _bar(remote, part) as bar:
+        with _bar(remote, part) as bar:
             while piece := answer.read(_PIECE):
-                file.write(piece)
-                part.received += len(piece)
+                part.add(piece)
                 bar(part.received)
 
 
@@ -152,6 +173,11 @@ def _check(remote: Remote, part: _Part) -> None:
     if remote.size is not None and part.received != remote.size:
         part.forget()
         raise DetrofitError(f"{remote.name} has {part.received:,} bytes, not {remote.size:,} as stated; try again")
+    with part.file.open("rb") as file:
+        beginning = file.read(_SHORTEST_PAGE).lstrip().lower()
+    if beginning.startswith((b"<!doctype html", b"<html")):
+        part.forget()
+        raise DetrofitError(f"{remote.name}: the server sends a web page in its place; check the address {remote.url}")
     if remote.sha256 is not None and (found := file_digest(part.file)) != remote.sha256.lower():
         part.forget()
         raise DetrofitError(
@@ -191,12 +217,14 @@ _WORDS: Mapping[int, str] = {
 }
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception | None) -> str:
     """What went wrong in words; an interrupted download goes on when it is asked for again."""
     if isinstance(error, urllib.error.HTTPError):
         return _WORDS.get(error.code, f"the server answers {error.code} {error.reason}")
     inner = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(inner, TimeoutError):
         return f"the server was silent for {TIMEOUT:.0f} s; ask again to go on"
+    if isinstance(inner, http.client.HTTPException):
+        inner = ConnectionError(f"the server broke off ({type(inner).__name__})")
     text = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)
     return f"{text or type(inner).__name__}; ask again to go on"

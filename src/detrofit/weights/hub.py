@@ -8,18 +8,18 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from detrofit.errors import DetrofitError
 from detrofit.files import cache_folder
+from detrofit.weights.contents import CONFIG, WEIGHTS_FILES
 from detrofit.weights.download import Remote, download
 
 Result = TypeVar("Result")
 Patience = Literal["long", "short", "none"]
 
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _NAME = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?(/(?P<file>.+))?")
 _BARE = re.compile(r"[A-Za-z0-9][\w-]*/[A-Za-z0-9][\w.-]*")
 _FILES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".onnx", ".xml", ".yaml", ".json")
@@ -47,8 +47,9 @@ def parse_hub_name(text: str) -> HubName | None:
     """
     match = _NAME.fullmatch(text)
     if match:
-        if ".." in re.split(r"[/\\]", text):
-            raise DetrofitError(f"'{text}' is no name on the hub: '..' leads out of it")
+        pieces = re.split("[/@]", text.removeprefix("hf:"))
+        if any(piece in ("", ".", "..") or set(piece) & set("\\:") for piece in pieces):
+            raise DetrofitError(f"'{text}' is no name on the hub: it leads out of a repository")
         return HubName(match["repository"], match["revision"] or "main", match["file"])
     return HubName(text) if _BARE.fullmatch(text) and not text.lower().endswith(_FILES) else None
 
@@ -63,7 +64,7 @@ def refuse_network(name: str, patience: Patience) -> None:
 
 
 def fetch_from_hub(name: HubName, patience: Patience = "long") -> Path:
-    """The weights of a repository as a local file, its `config.json` beside it where it has one.
+    """The weights of a repository as a local file, the `config.json` that belongs to them beside it where there is one.
 
     What the hub's own cache holds is used without asking the hub. Raises DetrofitError in one line for what is not
     there, not allowed, not reachable, or damaged.
@@ -71,14 +72,15 @@ def fetch_from_hub(name: HubName, patience: Patience = "long") -> Path:
     Args:
         patience: with a hub that is silent; "none" uses what is cached alone.
     """
-    wanted = _WEIGHTS if name.file is None else (name.file,)
+    wanted = WEIGHTS_FILES if name.file is None else (name.file,)
     for file in wanted:
         if (cached := _cached(name, file)) is not None:
             return cached
     refuse_network(str(name), patience)
-    if name.file is None:
+    first = PurePosixPath(wanted[0])
+    if first.name in WEIGHTS_FILES:
         with suppress(_NoSuchFile):  # a backbone's repository need not have one
-            _download(name, "config.json", patience)
+            _download(name, str(first.with_name(CONFIG)), patience)
     for file in wanted:
         with suppress(_NoSuchFile):
             return _download(name, file, patience)
