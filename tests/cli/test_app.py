@@ -46,6 +46,10 @@ def broken(kind: str) -> None:
         open("/no/such/file")
     if kind == "extra":
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
+    if kind == "memory":
+        raise type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to allocate 2 GiB")
+    if kind == "runtime":
+        raise RuntimeError("a fault")
     if kind == "module":
         raise ModuleNotFoundError("No module named 'nonsense'", name="nonsense")
     raise ZeroDivisionError(kind)
@@ -129,6 +133,10 @@ def test_what_a_command_returns_is_the_exit_code(call):
     ("arguments", "line"),
     [
         (["broken", "user"], "error: no data at 'here'\n"),
+        (
+            ["broken", "memory"],
+            "error: there is not enough memory; try a smaller --batch or --imgsz, or another --device\n",
+        ),
         (["broken", "file"], "error: No such file or directory: /no/such/file\n"),
         (
             ["broken", "extra"],
@@ -163,7 +171,10 @@ def test_an_interruption_is_one_word_and_code_130(call):
     assert (code, error.strip()) == (130, "interrupted")
 
 
-@pytest.mark.parametrize(("kind", "exception"), [("fault", ZeroDivisionError), ("module", ModuleNotFoundError)])
+@pytest.mark.parametrize(
+    ("kind", "exception"),
+    [("fault", ZeroDivisionError), ("module", ModuleNotFoundError), ("runtime", RuntimeError)],
+)
 def test_a_fault_of_the_program_is_not_hidden(call, kind, exception):
     with pytest.raises(exception):
         call("broken", kind)

@@ -11,21 +11,9 @@ from PIL import Image
 
 from detrofit.cli import main
 from detrofit.data.demo import draw_demo_dataset
+from tests.cli.typed import TINY, mistake
 
-TINY = [
-    "--imgsz",
-    "64",
-    "--epochs",
-    "1",
-    "--batch",
-    "4",
-    "--workers",
-    "0",
-    "--device",
-    "cpu",
-    "--set",
-    "model.num_queries=20",
-]
+SMALL = [*TINY, "--set", "model.num_queries=20"]
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +27,9 @@ def run(data, tmp_path_factory) -> Path:
     """The folder of a finished run with a swap."""
     runs = tmp_path_factory.mktemp("runs")
     swap = ["--swap", "backbone.stage4.block={part: extradw, expand: 2.0}"]
-    arguments = ["train", "rtdetr-n", "--data", str(data), *TINY, *swap, "--set", f"runs={runs}", "--name", "first"]
+    arguments = ["train", "rtdetr-n", "--data", str(data), *SMALL, *swap, "--set", f"runs={runs}", "--name", "first"]
     assert main(arguments) == 0
     return runs / "first"
-
-
-def mistake(capsys, *arguments: str) -> str:
-    """The one line about a user's mistake."""
-    capsys.readouterr()
-    assert main(list(arguments)) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("error: ")
-    return line
 
 
 def test_a_run_folder_has_all_that_was_promised(run):
@@ -131,7 +110,7 @@ def test_a_mistake_in_training_is_one_line_and_leaves_nothing(data, tmp_path, ca
 
 
 def test_a_run_is_never_overwritten(run, data, capsys):
-    arguments = ["train", "rtdetr-n", "--data", str(data), *TINY, "--set", f"runs={run.parent}", "--name", "first"]
+    arguments = ["train", "rtdetr-n", "--data", str(data), *SMALL, "--set", f"runs={run.parent}", "--name", "first"]
     assert f"--resume {run}" in mistake(capsys, *arguments)
 
 

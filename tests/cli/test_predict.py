@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from detrofit.cli import main
+from tests.cli.typed import mistake
 from tests.runtime.onnx_by_hand import describe, write_onnx_by_hand
 from tests.runtime.videos import breaking_server, write_video
 
@@ -24,16 +25,12 @@ def model(tmp_path: Path) -> str:
     return str(write_onnx_by_hand(tmp_path / "by hand.onnx", describe().model_dump_json()))
 
 
+def typed(model: str, out: Path, *arguments: object) -> list[str]:
+    return ["predict", model, *map(str, arguments), "--out", str(out), "--device", "cpu"]
+
+
 def predict(model: str, out: Path, *arguments: object) -> int:
-    return main(["predict", model, *map(str, arguments), "--out", str(out), "--device", "cpu"])
-
-
-def mistake(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The one line about a user's mistake."""
-    capsys.readouterr()
-    assert predict(*arguments) == 2  # type: ignore[arg-type]
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    return line
+    return main(typed(model, out, *arguments))
 
 
 def test_everything_that_can_be_saved(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +80,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
         (tmp_path, "--threads", "0"): "threads is 0",
         (tmp_path, "--half"): "computes in float32, as it was exported",
     }.items():
-        assert words in mistake(capsys, model, out, *arguments)
+        assert words in mistake(capsys, *typed(model, out, *arguments))
     assert not out.exists()
 
 

@@ -13,6 +13,7 @@ from detrofit.cli import main
 from detrofit.config.schema import Experiment
 from detrofit.training import loop
 from detrofit.training.loop import RunResult
+from tests.cli.typed import mistake
 
 
 @pytest.fixture
@@ -31,13 +32,6 @@ def trained(monkeypatch):
         return asked[-1]
 
     return type_in
-
-
-def mistake(capsys, *arguments: str) -> str:
-    capsys.readouterr()
-    assert main(list(arguments)) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    return line
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from detrofit.cli.app import main
 from detrofit.config.load import load_experiment
 from detrofit.model.detector import RTDETR
 from detrofit.weights.card import model_card
+from detrofit.weights.contents import read_plain
 from detrofit.weights.huggingface import to_huggingface
 from detrofit.weights.huggingface_folder import write_huggingface
+from detrofit.weights.inspect_file import inspect_weights
 from detrofit.weights.model_file import ModelInfo, load_model, read_info, save_model
 from detrofit.weights.start import load_start, plan_start
 from detrofit.weights.transfer_report import transfer_json, transfer_lines
@@ -76,16 +79,42 @@ def test_import_and_inspect(folder: Path, tmp_path: Path, capsys: pytest.Capture
         assert main(["weights", "inspect", str(path)]) == 0
         shown = capsys.readouterr().out
         assert "rtdetr-r18" in shown and "3: red, white, platelet" in shown
-    assert main(["weights", "import", str(out), "--out", str(out)]) == 2
-    assert "is a model file already" in capsys.readouterr().err
+    assert main(["weights", "export", str(folder), str(tmp_path / "again")]) == 0, "from another program's, too"
+    assert read_plain(tmp_path / "again").keys() == read_plain(folder).keys()
+    renamed = tmp_path / "model.bin"
+    renamed.write_bytes(out.read_bytes())
+    assert inspect_weights(renamed)["weights of"] == "Detrofit", "told from the content"
 
 
-def test_unknown_content_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("file", "out", "words"),
+    [
+        ("a.pth", "b.safetensors", "holds no detector of a known program"),
+        ("a.pth", "b.pt", "a model file ends in .safetensors, not as in"),
+        ("ours.safetensors", "b.safetensors", "is a model file already"),
+        ("a.safetensors", "a.safetensors", "is what shall be imported"),
+        ("none.pth", "b.safetensors", "none.pth do not exist"),
+    ],
+)
+def test_what_cannot_be_imported_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, out: str, words: str
+) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
-    assert main(["weights", "import", str(tmp_path / "a.pth"), "--out", str(tmp_path / "b")]) == 2
-    assert "weights of no known program" in capsys.readouterr().err
-    assert main(["weights", "inspect", str(tmp_path / "a.pth")]) == 2
-    assert not (tmp_path / "b").exists()
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
+    save_file({}, tmp_path / "ours.safetensors", {"detrofit": "{}"})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert main(["weights", "import", str(tmp_path / file), "--out", str(tmp_path / out)]) == 2
+    assert words in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_weights_of_a_backbone_are_inspected(tmp_path: Path) -> None:
+    torch.save({"conv1.conv1_1.conv.weight": torch.zeros(2, 3)}, tmp_path / "r18.pth")
+    facts = inspect_weights(tmp_path / "r18.pth")
+    assert facts["weights of"].startswith("an official backbone alone") and facts["tensors"] == "1 with 6 numbers"
+    torch.save({"conv_stem.weight": torch.zeros(2)}, tmp_path / "timm.pth")
+    facts = inspect_weights(tmp_path / "timm.pth")
+    assert facts["weights of"] == "no detector that is known" and facts["begins with"] == "conv_stem.weight"
 
 
 @pytest.mark.parametrize(("name", "sampling"), [("rtdetr-r18", "bilinear"), ("rtdetrv2-r18", "discrete")])
@@ -118,6 +147,8 @@ def test_what_transformers_has_not_is_not_exported(tmp_path: Path) -> None:
 def test_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "cells.safetensors"
     save_model(file, narrow(), info())
+    shutil.copy(file, tmp_path / "best.safetensors")
+    assert main(["weights", "card", str(tmp_path)]) == 0 and "# best" in capsys.readouterr().out, "a run folder"
     assert main(["weights", "card", str(file), "--out", str(tmp_path / "README.md")]) == 0
     text = (tmp_path / "README.md").read_text("utf-8")
     assert text == model_card(file)

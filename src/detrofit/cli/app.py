@@ -51,7 +51,7 @@ def run(command: Any, arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         _discard_output()
         return BROKEN_PIPE
-    except (DetrofitError, CommandLineError, ModuleNotFoundError, OSError) as error:
+    except (DetrofitError, CommandLineError, ModuleNotFoundError, OSError, MemoryError, RuntimeError) as error:
         line = _line_about(error)
         if line is None:
             raise
@@ -65,7 +65,11 @@ def run(command: Any, arguments: Sequence[str] | None) -> int:
 def _line_about(error: Exception) -> str | None:
     """One line that says what the user did wrong; None for what is no mistake of the user's."""
     message: str | None = str(error)
-    if isinstance(error, CommandLineError):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported
+        message = "there is not enough memory; try a smaller --batch or --imgsz, or another --device"
+    elif isinstance(error, RuntimeError):
+        message = None
+    elif isinstance(error, CommandLineError):
         message = _usage_message(error)
     elif isinstance(error, ModuleNotFoundError):
         explained = explain_missing_module(error)

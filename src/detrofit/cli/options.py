@@ -65,4 +65,4 @@ def model_file(file: str | None, weights: str | None) -> Iterator[tuple[Path, bo
     from detrofit.weights.import_file import as_model_file
 
     with as_model_file(named) as path:
-        yield path, path == Path(named)
+        yield path, Path(named) in (path, path.parent)

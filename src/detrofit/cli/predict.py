@@ -22,7 +22,7 @@ ROWS_SHOWN = 20  # sources by name; the rest are in the sum
 
 
 def predict(
-    file: Annotated[str, typer.Argument(help="A model file; with --weights the first of the sources.")],
+    file: Annotated[str, typer.Argument(help="A model file or run folder; with --weights the first of the sources.")],
     sources: Annotated[
         list[str] | None,
         typer.Argument(help="Pictures, videos, folders, glob patterns, a camera (0), rtsp:// or http://, - (input)."),

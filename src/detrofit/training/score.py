@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.progress import Progress
 
 from detrofit.data.index import DetectionIndex
 from detrofit.data.open import open_dataset
-from detrofit.errors import DetrofitError, nearest
+from detrofit.errors import DetrofitError, DetrofitWarning, nearest
 from detrofit.evaluation.error_impact import analyse_errors
 from detrofit.evaluation.error_page import save_error_page
 from detrofit.evaluation.evaluate import Evaluation, evaluate
@@ -25,6 +26,7 @@ from detrofit.training.run_folder import BEST
 from detrofit.training.tiled import predict_tiles
 from detrofit.training.validate import predict_split
 from detrofit.training.workers import default_workers
+from detrofit.weights.foreign import unnamed_classes
 from detrofit.weights.model_file import ModelInfo, load_model, read_info
 
 SHOWN_PICTURES = 8
@@ -85,8 +87,15 @@ def score_file(
 
 
 def check_classes(info: ModelInfo, index: DetectionIndex, file: Path) -> None:
-    """DetrofitError unless the model's classes are those of the data, in their order."""
+    """DetrofitError unless the model's classes are those of the data, in their order.
+
+    As many classes without names, as official checkpoints have them, are taken to be them, with a warning.
+    """
     if tuple(info.class_names) == tuple(index.class_names):
+        return
+    if tuple(info.class_names) == unnamed_classes(len(index.class_names)):
+        message = f"{file.name} does not name its classes; they are taken to be those of the data, in their order"
+        warnings.warn(message, DetrofitWarning, stacklevel=2)
         return
     unknown = [name for name in index.class_names if name not in info.class_names]
     if unknown:

@@ -11,9 +11,10 @@ from typing import Any
 
 from detrofit.config.models import build
 from detrofit.errors import DetrofitError
+from detrofit.weights.contents import is_weights_folder
 from detrofit.weights.fetch import fetch, is_remote
 from detrofit.weights.foreign import Foreign, read_foreign
-from detrofit.weights.model_file import ModelInfo, is_model_file, save_model
+from detrofit.weights.model_file import SUFFIX, ModelInfo, is_model_file, save_model
 
 _INPUT_SIZE = (640, 640)  # what every published RT-DETR was trained at
 
@@ -26,14 +27,18 @@ def import_weights(source: str, target: Path, settings: Mapping[str, Any] | None
 
     Raises DetrofitError for weights of no known program, or of a model that is not in the zoo.
     """
+    if target.suffix.lower() != SUFFIX:
+        raise DetrofitError(f"a model file ends in {SUFFIX}, not as in '{target}'")
     file = fetch(source)
     if file.is_file() and is_model_file(file):
         raise DetrofitError(f"{source} is a model file already; nothing to import")
+    if file.is_file() and target.exists() and target.samefile(file):
+        raise DetrofitError(f"{target} is what shall be imported; write the model file elsewhere")
     foreign = read_foreign(file)
     if foreign is None:
         raise DetrofitError(
-            f"{source} holds weights of no known program; known are official RT-DETR and RT-DETRv2, Hugging Face, "
-            "LibreYOLO, and Ultralytics RT-DETR"
+            f"{source} holds no detector of a known program; known are official RT-DETR and RT-DETRv2, Hugging Face, "
+            "LibreYOLO, and Ultralytics RT-DETR (weights of a backbone alone go into a training: train --weights)"
         )
     model = build(foreign.model, num_classes=foreign.num_classes, settings={**foreign.settings, **(settings or {})})
     model.load_state_dict(foreign.state)
@@ -48,15 +53,15 @@ def import_weights(source: str, target: Path, settings: Mapping[str, Any] | None
 def as_model_file(named: str) -> Iterator[Path]:
     """A model file of ours for whatever `named` names: itself, or for as long as the context lasts one made of it.
 
-    A path that does not exist, and a folder that is no model's, are left to those who read them.
+    A run folder stands for its best one. A path that does not exist, and other folders, are left to who reads them.
     """
-    path = fetch(named) if is_remote(named) else Path(named)
-    ours = is_model_file(path) if path.is_file() else not (path / "config.json").is_file()
+    path = fetch(named) if is_remote(named) or Path(named).exists() else Path(named)
+    ours = is_model_file(path) if path.is_file() else not is_weights_folder(path)
     if ours:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="detrofit-") as folder:
-        target = Path(folder, f"{_name_of(named)}.safetensors")
+        target = Path(folder, f"{_name_of(named)}{SUFFIX}")
         import_weights(str(path), target)
         yield target
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detrofit.errors import DetrofitError
-from detrofit.weights.checkpoint import read_tensors
+from detrofit.weights.backbone import is_official_backbone
+from detrofit.weights.contents import read_plain
 from detrofit.weights.foreign import read_foreign
-from detrofit.weights.model_file import is_model_file, read_info
+from detrofit.weights.model_file import is_model_file, read_info, read_state
 
 _MOST_NAMES = 8
 
@@ -15,17 +15,20 @@ _MOST_NAMES = 8
 def inspect_weights(path: Path) -> dict[str, str]:
     """Whose weights, which model, classes, sizes and licence, in words.
 
-    Raises DetrofitError for a file that is missing, damaged, or of no known program.
+    Of weights that are no detector's, which may be a backbone's, it tells what their names show. Raises DetrofitError
+    for a file that is missing, damaged, or holds no weights.
     """
     if path.is_file() and is_model_file(path):
         info = read_info(path)
         facts = {"weights of": "Detrofit", "model": info.name, "classes": _classes(info.class_names)}
         facts["input size"] = f"{info.input_size[0]} x {info.input_size[1]}"
-        tensors, licence = read_tensors(path), str(info.trained.get("licence", "not stated in the file"))
+        tensors, licence = read_state(path), str(info.trained.get("licence", "not stated in the file"))
+    elif (foreign := read_foreign(path)) is None:
+        tensors, licence = read_plain(path), "not stated in the file"
+        official = "an official backbone alone: ResNet-vd or HGNetv2"
+        facts = {"weights of": official if is_official_backbone(tensors) else "no detector that is known"}
+        facts["begins with"] = ", ".join(list(tensors)[:3])
     else:
-        foreign = read_foreign(path)
-        if foreign is None:
-            raise DetrofitError(f"{path} holds no detector of a known program; it may be a backbone's weights")
         named = "" if foreign.class_names is not None else " (names not in the file)"
         facts = {"weights of": foreign.source, "model": foreign.model, "classes": _classes(foreign.names) + named}
         facts |= {key: str(value) for key, value in foreign.settings.items()}

@@ -11,15 +11,16 @@ from detrofit.cli.options import Plugins
 
 
 def card(
-    file: Annotated[Path, typer.Argument(help="A model file.")],
+    file: Annotated[Path, typer.Argument(help="A model file, or a run folder (its best.safetensors).")],
     out: Annotated[Path | None, typer.Option(help="The file to write; default: the screen.")] = None,
     plugin: Plugins = [],  # noqa: B006 - typer needs a list
 ) -> None:
     """Write the model card of a model file: data, metrics, configuration, licence, how to use it."""
     from detrofit.files import write_file
     from detrofit.weights.card import model_card
+    from detrofit.weights.model_file import BEST
 
-    text = model_card(file, tuple(plugin))
+    text = model_card(file / BEST if file.is_dir() else file, tuple(plugin))
     if out is None:
         print(text, end="")
     else:
