@@ -117,6 +117,10 @@ def test_a_mistake_is_one_line(capsys, arguments, words):
         (["val", "absent.safetensors", "--data", "d"], "absent.safetensors does not exist"),
         (["predict", "absent.safetensors", "a.jpg"], "absent.safetensors"),
         (["demo", "--seed", "-1"], "--seed"),
+        (
+            ["compare", "rtdetr-n", "--data", "d", "--variant", "e: {loss.box: siou}", "--weights", "none.pth"],
+            "weights none.pth do not exist",
+        ),
         (["slots", "rtdetr-n", "--set", "train.lr=1"], "train.lr does not change the model"),
     ],
 )

@@ -28,9 +28,11 @@ from detrofit.comparison.runner import Progress, run_jobs
 from detrofit.comparison.splits import StudyData, prepare_data
 from detrofit.comparison.statistics import Reach, reachable
 from detrofit.comparison.study import BASE, Study
+from detrofit.config.schema import IMAGENET_WEIGHTS, NO_WEIGHTS
 from detrofit.errors import DetrofitError
 from detrofit.files import alone
 from detrofit.training.run_folder import BEST
+from detrofit.weights.fetch import fetch, is_remote
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,16 @@ class PlannedStudy:
 
 
 def plan_study(study: Study, folder: Path) -> PlannedStudy:
-    """The jobs of a study, none of them started; DetrofitError for anything wrong with data, folder or predictions.
+    """The jobs of a study, none of them started.
+
+    Raises DetrofitError for anything wrong with weights, data, folder or predictions.
 
     Runs that results.json alone knows, as in a new clone, get records of their own, so that none is ever lost.
     """
     settings, base = study.settings, study.base.experiment
+    for weights in {variant.experiment.weights for variant in study.variants} - {NO_WEIGHTS, IMAGENET_WEIGHTS}:
+        if not is_remote(weights):
+            fetch(weights)  # or every run would fail for want of them
     data = prepare_data(base.data, base.train.val_split, settings.test_split, folder)
     if settings.external:
         read_external(settings.external, data.open_test())

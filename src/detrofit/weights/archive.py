@@ -27,7 +27,7 @@ def read_archive(file: Path) -> Any:
             if beginning == BEGINNING:
                 return OldArchive(opened).content()
         if not beginning.startswith(_ZIPPED):
-            raise DetrofitError("it is neither a file of torch nor of safetensors")
+            raise DetrofitError("it is damaged, or neither a file of torch nor of safetensors")
         with zipfile.ZipFile(file) as archive:
             return _Reader(archive, file.stat().st_size).content()
     except DetrofitError as error:
