@@ -94,6 +94,7 @@ def test_every_published_model_is_recognised(name: str) -> None:
 
 def test_learnt_queries_are_recognised() -> None:
     with torch.device("meta"):
-        state = {**official("rtdetr-r18"), "decoder.tgt_embed.weight": torch.zeros(150, 256)}
+        state = official(build("rtdetr-r18", num_classes=80).state_dict())
+        state["decoder.tgt_embed.weight"] = torch.zeros(150, 256)
     found = _from_official({"model": state}, {})
     assert found is not None and found.settings == {"learnt_queries": True, "num_queries": 150}

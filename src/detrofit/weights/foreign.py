@@ -103,7 +103,11 @@ def read_foreign(path: Path) -> Foreign | None:
                 return found
     except DetrofitError as error:
         raise DetrofitError(f"{path}: {error}") from None
-    except (RuntimeError, IndexError) as error:  # of torch, whose tensors are joined before their shapes are known
+    except (
+        RuntimeError,
+        IndexError,
+        TypeError,
+    ) as error:  # tensors are joined before shapes are known
         raise DetrofitError(f"{path}: its tensors do not fit each other: {str(error).splitlines()[0]}") from None
     return None
 
