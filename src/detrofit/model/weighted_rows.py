@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
 
@@ -72,10 +74,10 @@ class _WeightedRows(torch.autograd.Function):
 
 def _gradient_of_table(size: int, rows: Tensor, weights: Tensor, gradient: Tensor) -> Tensor:
     """Again weighted sums, of the gradient's rows: each row of the table sums over the places where it was read."""
-    ordered, places = rows.view(-1).sort(stable=True)
-    first = torch.searchsorted(ordered, torch.arange(size, dtype=torch.int32), out_int32=True)
-    readers = places.div(rows.shape[1], rounding_mode="floor").int()
-    return functional.embedding_bag(readers, gradient, first, per_sample_weights=weights.view(-1)[places], mode="sum")
+    ends = np.arange(0, rows.numel() + 1, rows.shape[1], dtype=np.int32)
+    reads = csr_array((weights.flatten().numpy(), rows.flatten().numpy(), ends), shape=(len(rows), size)).tocsc()
+    readers, first, weights = map(torch.from_numpy, (reads.indices, reads.indptr[:-1], reads.data))
+    return functional.embedding_bag(readers, gradient, first, per_sample_weights=weights, mode="sum")
 
 
 def _gradient_of_weights(table: Tensor, rows: Tensor, gradient: Tensor) -> Tensor:
