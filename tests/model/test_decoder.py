@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detrofit.errors import DetrofitError
-from detrofit.model.decoder import Decoder
+from detrofit.model.decoder import Decoder, SelfAttention
 from detrofit.model.output import DetectorOutput
 from detrofit.weights.official_decoder import decoder_name
 
@@ -84,6 +84,22 @@ def test_denoising_does_not_change_what_the_matching_queries_say() -> None:
     plain, denoised = decoder(make_maps()), decoder(make_maps(), make_targets())
     torch.testing.assert_close(denoised.prediction.logits, plain.prediction.logits)
     torch.testing.assert_close(denoised.prediction.boxes, plain.prediction.boxes)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_self_attention_is_that_of_a_whole_mask(precision: torch.dtype) -> None:
+    """The first queries see some, the others each other: what one mask over all of them says."""
+    layer, x, position = SelfAttention(16, 4), torch.randn(2, 7, 16), torch.randn(2, 7, 16)
+    visible = torch.tensor([[1, 1, 0, 1, 1, 1, 1], [0, 1, 0, 0, 0, 0, 1], [0, 0, 1, 1, 1, 1, 1]]).bool()
+    mask = torch.cat((visible, (torch.arange(7) >= 3).expand(4, 7)))
+    whole = nn.MultiheadAttention(16, 4, batch_first=True)
+    whole.load_state_dict(layer.state_dict())
+    expected, _ = whole(x + position, x + position, x, attn_mask=~mask, need_weights=False)
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        actual = layer(x, position, visible)
+    assert actual.dtype == precision
+    tolerance = 1e-5 if precision == torch.float32 else 0.03
+    torch.testing.assert_close(actual.float(), expected, atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

@@ -134,7 +134,9 @@ def test_denoising(case: Case) -> None:
     targets = official_targets(case)
     queries = denoising(targets, args["num_queries"])
     layout = queries.layout
-    assert torch.equal(~queries.visible, expected["attn_mask"].bool())
+    hidden, first = expected["attn_mask"].bool(), layout.num_queries
+    assert torch.equal(~queries.visible, hidden[:first])
+    assert hidden[first:, :first].all() and not hidden[first:, first:].any()  # as the decoder's layers take it
     assert layout.num_groups == expected["dn_num_group"].item()
     assert [layout.num_queries, args["num_queries"]] == expected["dn_num_split"].tolist()
     for image, positives in enumerate(layout.positives):

@@ -14,7 +14,7 @@ from detrofit.model.heads import BoxHead, PositionHead, ScoreHead, inverse_sigmo
 from detrofit.model.output import DetectorOutput, Prediction
 from detrofit.model.query_selection import QuerySelection, SelectionMethod, make_anchors
 from detrofit.parts.boxes import full_precision
-from detrofit.parts.layers import ConvNorm, activation_module
+from detrofit.parts.layers import ConvNorm, activation_module, attention
 
 
 class SelfAttention(nn.Module):
@@ -34,12 +34,21 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor, position: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Attend among `x` `[B,Q,D]` with `position` `[B,Q,D]`; `visible` bool `[Q,Q]`: row may see column."""
+        """Attend among `x` `[B,Q,D]` with `position` `[B,Q,D]`.
+
+        `visible` bool `[N,Q]`: which of all the first N may see; the others then see each other alone.
+        """
         width = x.shape[-1]
         query_key = functional.linear(x + position, self.in_proj_weight[: 2 * width], self.in_proj_bias[: 2 * width])
         value = functional.linear(x, self.in_proj_weight[2 * width :], self.in_proj_bias[2 * width :])
-        query, key = (self._heads(part) for part in query_key.chunk(2, dim=-1))
-        mixed = functional.scaled_dot_product_attention(query, key, self._heads(value), attn_mask=visible)
+        query, key, value = (self._heads(part) for part in (*query_key.chunk(2, dim=-1), value))
+        if visible is None:
+            mixed = attention(query, key, value)
+        else:
+            first = len(visible)
+            seeing_some = attention(query[:, :, :first], key, value, visible)
+            rest = attention(query[:, :, first:], key[:, :, first:], value[:, :, first:])
+            mixed = torch.cat((seeing_some, rest), dim=2)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:

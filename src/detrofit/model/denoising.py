@@ -22,7 +22,8 @@ class DenoisingQueries(NamedTuple):
     Attributes:
         content: `[B,N,D]`.
         reference: boxes in logits `[B,N,4]`.
-        visible: bool `[T,T]`, whether the query of the row may attend to that of the column.
+        visible: bool `[N,T]`, whether the query of the row may attend to that of the column; the decoder's own attend
+            to each other alone, or the targets would leak.
         layout: which of them shall find which target.
     """
 
@@ -120,14 +121,14 @@ def positive_queries(counts: Sequence[int], groups: int, width: int) -> list[Ten
 
 
 def visibility(groups: int, width: int, num_matching: int, device: torch.device | str = "cpu") -> Tensor:
-    """Which query sees which, bool `[T,T]`: the denoising queries of `groups` come first, 2 * `width` each.
+    """Which query a denoising query sees, bool `[N,T]`: its group, of 2 * `width`, and the matching queries.
 
-    Denoising queries see their group and the matching queries; those see each other alone, or the targets would leak.
+    The denoising queries of `groups` come first.
     """
     num_denoising = 2 * groups * width
     query = torch.arange(num_denoising + num_matching, device=device)
     group = query.div(2 * width, rounding_mode="floor").clamp(max=groups)
-    return (group[:, None] == group[None, :]) | (group[None, :] == groups)
+    return (group[:num_denoising, None] == group[None, :]) | (group[None, :] == groups)
 
 
 def _draw(counts: Sequence[int], groups: int, width: int, generators: Sequence[Generator] | None) -> Tensor:

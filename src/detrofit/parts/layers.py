@@ -126,6 +126,20 @@ def biased_copy(conv: nn.Conv2d) -> nn.Conv2d:
     return result
 
 
+def attention(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = None, dropout: float = 0.0) -> Tensor:
+    """Scaled dot-product attention of queries `[B,H,Q,C]` to keys and values `[B,H,K,C]`: `[B,H,Q,C]`.
+
+    `visible` is bool `[Q,K]`: row may see column. `dropout` is the share of weights set to zero, 0..1.
+    """
+    if query.device.type != "cpu" or query.element_size() >= 4:
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout)
+    # torch's kernel for a CPU takes longer in half precision than in float32 with the casts, most of all backwards.
+    with torch.autocast("cpu", enabled=False):
+        query32, key, value = query.float(), key.float(), value.float()
+        mixed = functional.scaled_dot_product_attention(query32, key, value, attn_mask=visible, dropout_p=dropout)
+    return mixed.to(query.dtype)
+
+
 class LayerScale(nn.Module):
     """A learnt factor a channel (arXiv:2103.17239)."""
 

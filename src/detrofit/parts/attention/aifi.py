@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detrofit.parts.layers import Activation, DropoutRate, activation_module
+from detrofit.parts.layers import Activation, DropoutRate, activation_module, attention
 from detrofit.parts.registry import part
 from detrofit.parts.slots import ENCODER_ATTENTION
 
@@ -66,9 +66,7 @@ class EncoderLayer(nn.Module):
             tensor.reshape(batch, tokens, self.heads, -1).transpose(1, 2)
             for tensor in (*query_key.chunk(2, dim=-1), value)
         )
-        attended = functional.scaled_dot_product_attention(
-            query, key, value, dropout_p=self.dropout if self.training else 0.0
-        )
+        attended = attention(query, key, value, dropout=self.dropout if self.training else 0.0)
         return self.attention.out_proj(attended.transpose(1, 2).reshape(batch, tokens, channels))
 
 
