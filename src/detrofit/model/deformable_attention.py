@@ -134,7 +134,7 @@ def surrounding_cells(
         cells int32 and weights, `[B,Q,H,4*P]`. Cells beyond the map have weight 0.
     """
     sizes, starts = _level_of_points(shapes, points, locations.device)
-    heads = weights.shape[2]
+    heads = int(weights.shape[2])  # traced sizes are tensors
     # Element-wise operations are fast on long rows: all heads in one, x and y apart.
     widths, heights = sizes.repeat(heads, 1).unbind(-1)
     x, y = locations.flatten(2, 3).unbind(-1)
