@@ -98,3 +98,11 @@ def test_a_part_sees_even_maps_and_gives_back_the_size_that_the_slot_needs(heigh
     assert seen[0].shape[-2:] == (height + height % 2, width + width % 2)
     assert seen[0][..., :height, :width].min() == 1 and seen[0].sum() == height * width, "zeros at bottom and right"
     assert result.shape[-2:] == (-(-height // stride), -(-width // stride))
+
+
+def test_the_gradient_of_a_norm_before_a_concatenation_is_dense():
+    module, seen = ConvNorm(2, 4).to(memory_format=torch.channels_last), []
+    module.norm.register_full_backward_hook(lambda norm, inputs, outputs: seen.append(outputs[0]))
+    x = torch.randn(2, 2, 3, 3).contiguous(memory_format=torch.channels_last)
+    torch.cat([module(x), x], dim=1).square().sum().backward()
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)

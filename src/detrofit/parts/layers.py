@@ -71,7 +71,10 @@ class ConvNorm(nn.Module):
         self.activation = activation_module(activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activation(self.norm(self.conv(x)))
+        y = self.norm(self.conv(x))
+        if self.training and y.requires_grad and isinstance(self.activation, nn.Identity):
+            _make_gradient_dense(y)
+        return self.activation(y)
 
     def fuse(self) -> None:
         """Fold the norm into the convolution, in place (eval statistics)."""
@@ -99,6 +102,14 @@ class Depthwise(nn.Conv2d):
                 weight, bias = self.weight.float(), self.bias.float()
                 return functional.conv2d(x.float(), weight, bias, padding=self.padding, groups=self.groups)
         return super().forward(x)
+
+
+def _make_gradient_dense(x: Tensor) -> None:
+    """Have the gradient of `x` laid out as `x` is: batch norm on a CPU takes ten times as long with the slice of a
+    larger one that a concatenation gives back. An activation in between would do it by itself."""
+    channels_last = x.is_contiguous(memory_format=torch.channels_last)
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    x.register_hook(lambda gradient: gradient.contiguous(memory_format=memory_format))
 
 
 def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
