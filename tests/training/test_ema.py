@@ -16,7 +16,7 @@ def test_the_average_follows_with_a_growing_decay():
     expected = 0.0
     for step in range(20):
         nn.init.constant_(model.weight, step + 1.0)
-        average.update(model, step)
+        average.update(step)
         decay = 0.9 * (1 - math.exp(-(step + 1) / 5.0))
         expected = decay * expected + (1 - decay) * (step + 1)
         assert average.model.weight.item() == pytest.approx(expected, rel=1e-5)
@@ -27,6 +27,6 @@ def test_statistics_are_averaged_and_counters_copied():
     model = nn.BatchNorm1d(2)
     average = ModelAverage(model, decay=0.5, ramp=1e-9)
     model.train()(torch.randn(8, 2) + 10)
-    average.update(model, 0)
+    average.update(0)
     torch.testing.assert_close(average.model.running_mean, model.running_mean / 2)
     assert average.model.num_batches_tracked == 1

@@ -42,8 +42,8 @@ def test_a_frozen_weight_is_no_obstacle():
 def test_a_diverged_average_is_one_line_before_it_is_scored(tiny, monkeypatch):
     from detrofit.training import keeper
 
-    def spoilt(self, model, step, real=ModelAverage.update):
-        real(self, model, step)
+    def spoilt(self, step, real=ModelAverage.update):
+        real(self, step)
         self.model.encoder.input_projection["stride8"].conv.weight.data[0] = float("inf")
 
     monkeypatch.setattr(ModelAverage, "update", spoilt)

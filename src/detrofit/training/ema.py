@@ -21,17 +21,20 @@ class ModelAverage(Generic[Module]):
     def __init__(self, model: Module, decay: float, ramp: float) -> None:
         self.decay, self.ramp = decay, ramp
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        # Looking up all state by name takes longer than averaging it.
+        pairs = list(zip(_tensors(self.model), _tensors(model)))
+        self._averaged = [average for average, _ in pairs if average.is_floating_point()]
+        self._current = [current for _, current in pairs if current.is_floating_point()]
+        self._counters = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
-    def update(self, model: Module, step: int) -> None:
-        """Take in the weights after update number `step` (from 0)."""
+    def update(self, step: int) -> None:
+        """Take in the model's weights after update number `step` (from 0)."""
         decay = self.decay * (1 - math.exp(-(step + 1) / self.ramp))
-        state = model.state_dict()
-        averaged, current = [], []
-        for name, tensor in self.model.state_dict().items():
-            if tensor.is_floating_point():
-                averaged.append(tensor)
-                current.append(state[name])
-            else:
-                tensor.copy_(state[name])
-        torch._foreach_lerp_(averaged, current, 1 - decay)
+        torch._foreach_lerp_(self._averaged, self._current, 1 - decay)
+        for average, current in self._counters:
+            average.copy_(current)
+
+
+def _tensors(model: nn.Module) -> list[torch.Tensor]:
+    return [*model.parameters(), *model.buffers()]

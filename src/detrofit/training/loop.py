@@ -86,7 +86,7 @@ def _train_epoch(training: Training, epoch: int, interruption: Interruption, rep
             set_learning_rate(training.optimizer, plan.lr_factor(progress.step))
             losses = training.stepper.update(group, progress.step, several_sizes=strong)
             if losses is not None:
-                training.average.update(training.model, progress.step)
+                training.average.update(progress.step)
             _advance(progress, losses, guard)
         pace.pictures += sum(len(targets) for _, targets in group)
         reporter.step(epoch, plan.epochs, progress.sums.get("loss", 0.0) / max(1, progress.steps_summed))
