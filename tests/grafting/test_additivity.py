@@ -11,18 +11,18 @@ sets = st.lists(st.sets(st.sampled_from("abcdef"), min_size=1), min_size=1, max_
 
 
 def test_sums_that_are_off_by_a_factor_need_nothing_else():
-    found = sum_error(["ab", "b", "c"], [1, 2, 3], [2, 4, 6])
+    found = sum_error([("ab", 1, 2), ("b", 2, 4), ("c", 3, 6)])
     assert found.factor == pytest.approx(2) and max(map(abs, found.terms.values())) < 1e-12
     assert found.corrected("a", 0.5) == pytest.approx(1.0) and found.corrected("unseen", -1) == pytest.approx(-2)
 
 
 def test_where_nothing_is_known_nothing_is_corrected():
-    assert sum_error([], [], []).corrected("a", 3.0) == 3.0
-    assert sum_error(["a"], [0], [0]).corrected("a", 3.0) == 3.0
+    assert sum_error([]).corrected("a", 3.0) == 3.0
+    assert sum_error([("a", 0, 0)]).corrected("a", 3.0) == 3.0
 
 
 def test_savings_that_come_out_as_losses_do_not_turn_the_sign_of_others():
-    found = sum_error(["ab"], [-2], [1])
+    found = sum_error([("ab", -2, 1)])
     assert found.factor == pytest.approx(-0.5), "it is told as it is"
     assert found.corrected("c", -1) == -1
     assert found.corrected("a", -1) + found.corrected("b", -1) == pytest.approx(1), "and these two no longer save"
@@ -33,7 +33,7 @@ def test_corrected_sums_are_as_near_to_what_was_measured_as_terms_can_bring_them
     alone = dict(zip("abcdef", single))
     predicted = [sum(alone[key] for key in each) for each in chosen]
     measured = data.draw(st.lists(changes, min_size=len(chosen), max_size=len(chosen)))
-    found = sum_error([sorted(each) for each in chosen], predicted, measured)
+    found = sum_error(list(zip(map(sorted, chosen), predicted, measured)))
     rest = [true - sum(found.corrected(key, alone[key]) for key in each) for each, true in zip(chosen, measured)]
     for key in "abcdef":  # the gradient of the squares: nothing that one more term could take away is left
         assert sum(left for left, each in zip(rest, chosen) if key in each) == pytest.approx(0, abs=1e-6)

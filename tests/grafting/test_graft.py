@@ -118,10 +118,12 @@ def test_a_bench_file_of_a_device_counts_and_must_be_whole(done, model_file, dra
             "this machine's times stay out of it"
         )
     names = [each["name"] for each in results["assembled"]]
-    assert names and all(name in results["notes"][-1] for name in names)
+    assert names and all(name in results["notes"][-1] for name in names) and not results["assembled"][0]["timed"]
+    assert results["corrections"]["latency"] == 1.0, "what was not timed corrects no times"
 
     results = on_device(*library, *names)
     assert {each["cost"]["latency"] for each in results["assembled"] if each["name"] in names} == {3.0}
+    assert all(each["timed"] for each in results["assembled"] if each["name"] in names)
     with pytest.raises(DetrofitError, match=r"lacks 3 of the models, first '.*': time all files of .*exports"):
         on_device(*library[:2])
     bench.write_text(json.dumps({"files": []}))

@@ -25,7 +25,7 @@ def model(name: str, loss: float, ratio: float, parameters: float = 1.0, error: 
     score = Score(loss, error, 0.1, 0.01, loss + 0.1, error, 0.5 - loss / 10, 0.7)
     ends = (ratio, ratio - 0.02, ratio + 0.02)
     cost = Cost(*(10 * each for each in ends), *ends, int(parameters * TEACHER.parameters), 7)
-    return Assembled(name, (f"slot={name}",), loss, 10 * ratio, score, cost, Path(name))
+    return Assembled(name, (f"slot={name}",), loss, 10 * ratio, score, cost, True, Path(name))
 
 
 def workshop(*budgets: str) -> Any:
@@ -107,7 +107,7 @@ def test_free_knobs_that_do_as_well_are_told():
 
 def test_the_front_holds_what_nothing_beats_and_no_model_without_numbers():
     good, worse, slower = model("good", 0.2, 0.6), model("worse", 0.3, 0.6), model("slower", 0.1, 1.1)
-    broken = Assembled("broken", (), 0.0, 5.0, NO_SCORE, good.cost, Path("broken"))
+    broken = Assembled("broken", (), 0.0, 5.0, NO_SCORE, good.cost, True, Path("broken"))
     assert front_of([worse, slower, good, broken], TEACHER) == [good]
     assert winner_of(workshop("0.7x"), [broken, worse], TEACHER) is worse
 

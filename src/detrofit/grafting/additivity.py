@@ -28,9 +28,10 @@ class SumError:
         return (self.factor if self.factor > 0 else 1.0) * change + self.terms.get(key, 0.0)
 
 
-def sum_error(chosen: Sequence[Sequence[str]], predicted: Sequence[float], measured: Sequence[float]) -> SumError:
-    """The error of the sums `predicted` for sets of candidates, by keys, of which `measured` came true."""
-    x, y = np.array(predicted, float), np.array(measured, float)
+def sum_error(assembled: Sequence[tuple[Sequence[str], float, float]]) -> SumError:
+    """The error of sums over sets of candidates: of each set its keys, what was predicted and what was measured."""
+    chosen = [keys for keys, _, _ in assembled]
+    x, y = (np.array([each[place] for each in assembled], float) for place in (1, 2))
     square = float(x @ x)
     factor = float(x @ y) / square if square > 0 else 1.0
     keys = sorted({key for each in chosen for key in each})

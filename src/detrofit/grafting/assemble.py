@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +27,8 @@ SECOND_LR = 0.5  # of the first pass's rate: the parts are nearly right
 class Assembled:
     """A grafted model: what was predicted of it and what was measured.
 
-    `predicted_loss` and `predicted_latency` (ms) are sums over single swaps, before any correction.
+    `predicted_loss` and `predicted_latency` (ms) are sums over single swaps, before any correction. Without `timed` the
+    latency of its cost is that sum too.
     """
 
     name: str
@@ -35,7 +37,13 @@ class Assembled:
     predicted_latency: float
     score: Score
     cost: Cost
+    timed: bool
     file: Path
+
+    @property
+    def sound(self) -> bool:
+        """Whether it answers in numbers."""
+        return math.isfinite(self.score.total)
 
 
 def assemble_choices(
@@ -49,7 +57,7 @@ def assemble_choices(
             _assemble(workshop, scorer, name, choice.keys, states)
             advance()
     files = {name: model_file(workshop, name) for name in unique}
-    timed = cost_models(workshop, files, costs, {name: choice.keys for name, choice in unique.items()})
+    measured, timed = cost_models(workshop, files, costs, {name: choice.keys for name, choice in unique.items()})
     teacher = costs[KEEP].latency
     return [
         Assembled(
@@ -58,7 +66,8 @@ def assemble_choices(
             sum(scores[key].total for key in choice.keys),
             teacher + sum(costs[key].latency - teacher for key in choice.keys),
             Score(**workshop.record(f"assemblies/{name}.json")["score"]),
-            timed[name],
+            measured[name],
+            name in timed,
             files[name],
         )
         for name, choice in unique.items()

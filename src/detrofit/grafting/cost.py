@@ -71,11 +71,10 @@ def cost_library(workshop: Workshop, states: States) -> dict[str, Cost]:
 
 def cost_models(
     workshop: Workshop, models: Mapping[str, Path], costs: Mapping[str, Cost], keys: Mapping[str, Sequence[str]]
-) -> dict[str, Cost]:
-    """The cost of assembled models by name, timed in turns with the teacher.
+) -> tuple[dict[str, Cost], set[str]]:
+    """The cost of assembled models by name, timed in turns with the teacher; and the names of those that were timed.
 
-    Of a device, whose times are in a bench file, models that the file lacks cost what their swaps add up to; a note
-    says so.
+    Of a device, whose times are in a bench file, models that the file lacks cost what their swaps add up to.
 
     Args:
         models: their files.
@@ -86,20 +85,15 @@ def cost_models(
     makers: dict[str, Maker] = {KEEP: lambda: workshop.teacher}
     files, counts = _export_all(workshop, makers | {name: partial(load, file) for name, file in models.items()})
     ratios: dict[str, Three]
+    timed = set(models)
     if workshop.settings.bench is None:
         ratios = _timed(workshop, files, ASSEMBLED)["ratios"] if models else {}
     else:
-        ratios = {name: _sum_of_swaps(costs, keys[name]) for name in models}
         known = _bench_totals(workshop.settings.bench)[0]
-        measured = {name: files[name] for name in models if files[name].stem in known}
-        times = _bench_times(workshop.settings.bench, {KEEP: files[KEEP], **measured})
-        ratios |= {name: times[name][3:] for name in measured}
-        if lacking := sorted(models.keys() - measured.keys()):
-            workshop.note(
-                f"{workshop.settings.bench.name} has no times of {', '.join(lacking)}: theirs are sums over single "
-                "swaps; time all files of the folder exports on the device again, and give the new file with --bench"
-            )
-    return {name: Cost(*_times(costs[KEEP].latency, ratios[name]), *counts[name]) for name in models}
+        timed = {name for name in models if files[name].stem in known}
+        times = _bench_times(workshop.settings.bench, {key: files[key] for key in (KEEP, *timed)})
+        ratios = {name: times[name][3:] if name in timed else _sum_of_swaps(costs, keys[name]) for name in models}
+    return {name: Cost(*_times(costs[KEEP].latency, ratios[name]), *counts[name]) for name in models}, timed
 
 
 def timing_machine(workshop: Workshop) -> dict[str, Any]:

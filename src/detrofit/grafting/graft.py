@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,16 +94,14 @@ def _choose(
     options = _options(workshop, scores, costs)
     first = _choices(workshop, options, costs[KEEP])
     assembled = assemble_choices(workshop, scorer, first, states, costs, scores)
-    sound, teacher = [each for each in assembled if math.isfinite(each.score.total)], costs[KEEP].latency
-    chosen = [each.keys for each in sound]
-    sums = {
-        "loss": sum_error(chosen, [each.predicted_loss for each in sound], [each.score.total for each in sound]),
-        "latency": sum_error(
-            chosen,
-            [each.predicted_latency - teacher for each in sound],
-            [teacher * (each.cost.ratio - 1) for each in sound],
-        ),
-    }
+    teacher = costs[KEEP].latency
+    losses = [(each.keys, each.predicted_loss, each.score.total) for each in assembled if each.sound]
+    savings = [
+        (each.keys, each.predicted_latency - teacher, teacher * (each.cost.ratio - 1))
+        for each in assembled
+        if each.timed
+    ]
+    sums = {"loss": sum_error(losses), "latency": sum_error(savings)}
     try:
         again = _choices(workshop, [_corrected(option, sums) for option in options], costs[KEEP])
     except BudgetError:

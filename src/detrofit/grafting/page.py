@@ -157,7 +157,7 @@ def _predictions(results: Results, series: Sequence[Series]) -> list[Block]:
                     Cell(f"{each['predicted_loss']:.3f}", value=each["predicted_loss"]),
                     _with_error(each["score"], "total"),
                     Cell(f"{each['predicted_latency']:.2f}", value=each["predicted_latency"]),
-                    Cell(f"{measured:.2f}", value=measured),
+                    Cell(f"{measured:.2f}", value=measured) if each["timed"] else Cell("-"),
                 ],
                 own,
             )

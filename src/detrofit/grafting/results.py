@@ -30,7 +30,7 @@ Results = dict[str, Any]
 def front_of(assembled: Sequence[Assembled], teacher: Cost) -> list[Assembled]:
     """Those than which no other, nor the teacher, is as good in score and better in latency, fastest last."""
     kept = []
-    assembled = [each for each in assembled if math.isfinite(each.score.total)]
+    assembled = [each for each in assembled if each.sound]
     for each in assembled:
         others = [(other.score.total, other.cost.ratio) for other in assembled if other is not each] + [(0.0, 1.0)]
         point = (each.score.total, each.cost.ratio)
@@ -51,7 +51,8 @@ def make_results(
     finished: Mapping[str, Mapping[str, Any]], knobs: Sequence[Mapping[str, Any]],
 ) -> Results:  # fmt: skip
     """The content of results.json."""
-    sound = [each for each in assembled if math.isfinite(each.score.total)]
+    sound = [each for each in assembled if each.sound]
+    _note_untimed(workshop, assembled)
     kept = kept_of(workshop, assembled, costs[KEEP])
     winner = winner_of(workshop, assembled, costs[KEEP])
     results: Results = {
@@ -95,6 +96,7 @@ def make_results(
                 "predicted_latency": each.predicted_latency,
                 "score": _numbers(asdict(each.score)),
                 "cost": asdict(each.cost),
+                "timed": each.timed,
                 "finished": asdict(finished[each.name]["score"]) if each.name in finished else None,
                 "file": f"{FRONT}/{each.name}.safetensors" if each in kept else None,
             }
@@ -110,6 +112,15 @@ def make_results(
     results["verdict"] = verdict(results)
     _write_front(workshop, kept, finished)
     return results
+
+
+def _note_untimed(workshop: Workshop, assembled: Sequence[Assembled]) -> None:
+    bench, lacking = workshop.settings.bench, [each.name for each in assembled if not each.timed]
+    if bench is not None and lacking:
+        workshop.note(
+            f"{bench.name} has no times of {', '.join(lacking)}: theirs are sums over single swaps; time all files of "
+            "the folder exports on the device again, and give the new file with --bench"
+        )
 
 
 def write_results(workshop: Workshop, results: Results) -> Path:
@@ -135,7 +146,7 @@ def winner_of(workshop: Workshop, assembled: Sequence[Assembled], teacher: Cost)
     within = [
         each
         for each in assembled
-        if math.isfinite(each.score.total)
+        if each.sound
         and teacher.latency * each.cost.ratio <= limit.get("latency", math.inf)
         and each.cost.parameters <= limit.get("parameters", math.inf)
         and ("parameters" in limit or each.cost.ratio_high < 1)
