@@ -18,12 +18,12 @@ from .fixtures import Case, cases, renamed, rows_by_index
 from .naming import activation, skip_other_arguments
 
 SAMPLING: dict[str, Sampling] = {"default": "bilinear", "discrete": "discrete"}
-# Of these, the stride of a level and the size of evaluated images change nothing.
+# Of these, the stride of a level, the size of evaluated images and their dropout change nothing.
 ARGUMENTS = (
     "feat_channels", "feat_strides", "eval_spatial_size", "num_classes", "hidden_dim", "num_queries", "num_levels",
     "num_layers", "num_decoder_layers", "eval_idx", "nhead", "dim_feedforward", "activation", "num_points",
     "num_decoder_points", "cross_attn_method", "query_select_method", "learnt_init_query", "learn_query_content",
-    "num_denoising", "label_noise_ratio", "box_noise_scale",
+    "num_denoising", "label_noise_ratio", "box_noise_scale", "dropout",
 )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def test_decoder(case: Case) -> None:
 def official_decoder(case: Case) -> Decoder:
     """A decoder of the case's arguments, given in either version's words, with its weights."""
     args = case.args
-    skip_other_arguments(args, ARGUMENTS, dropout=0.0, position_embed_type="sine", aux_loss=True)
+    skip_other_arguments(args, ARGUMENTS, position_embed_type="sine", aux_loss=True)
     # The originals' anchors double from level to level, the first one's being that of our stride 8.
     strides = [8 << level for level in range(args["num_levels"])]
     layers = args.get("num_decoder_layers", args.get("num_layers"))

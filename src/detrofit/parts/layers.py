@@ -14,7 +14,7 @@ from detrofit.randomness import derive_seed
 
 Activation = Annotated[
     Literal["relu", "relu6", "leaky_relu", "silu", "gelu", "hardswish"],
-    Field(description="what follows the norms, where anything does"),
+    Field(description="the activation that the equation above names"),
 ]
 DropPathRate = Annotated[
     float, Field(ge=0, lt=1, description="share of samples whose branch is dropped in training (stochastic depth)")

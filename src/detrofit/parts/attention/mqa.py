@@ -10,8 +10,8 @@ from detrofit.parts.layers import DropPath, DropPathRate, InitialScale, LayerSca
 from detrofit.parts.registry import part
 from detrofit.parts.slots import ENCODER_ATTENTION, STAGE_ATTENTION
 
-Dim = Annotated[int, Field(ge=1, le=512)]
-Stride = Annotated[int, Field(ge=1, le=8)]
+Dim = Annotated[int, Field(ge=1, le=512, description="width of a head")]
+Stride = Annotated[int, Field(ge=1, le=8, description="how much smaller the map is that is read; 1: no smaller")]
 
 
 class ReducedProjection(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from detrofit.parts.blocks.uib import ExtraDW
+from detrofit.parts.blocks.uib import ExtraDW, Kernel
 from detrofit.parts.fusion.csp_rep import RepVggBlock
 from detrofit.parts.layers import Activation, ConvNorm, activation_module, make_divisible
 from detrofit.parts.registry import part
@@ -147,8 +147,8 @@ class RepNCSPELAN4ExtraDW(GELAN):
         *,
         site: Literal["i", "ii", "iii", "iv"] = "i",
         expand: Annotated[float, Field(gt=0, le=8, description="hidden width of ExtraDW, as a multiple")] = 2.0,
-        start_kernel: Literal[3, 5, 7] = 3,
-        middle_kernel: Literal[3, 5, 7] = 3,
+        start_kernel: Kernel = 3,
+        middle_kernel: Kernel = 3,
         activation: Activation = "relu",
         expansion: Expansion = 1.0,
         branch_expansion: BranchExpansion = 0.5,
