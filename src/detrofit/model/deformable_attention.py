@@ -90,7 +90,7 @@ class DeformableAttention(nn.Module):
         counts, `[B,Q,H,P]`, which sums to 1 over P."""
         heads = (self.num_heads, sum(self.points))
         offsets = full_precision(self.sampling_offsets(query)).unflatten(2, (*heads, 2))
-        weights = full_precision(self.attention_weights(query)).unflatten(2, heads).softmax(-1)
+        weights = _softmax(full_precision(self.attention_weights(query)).unflatten(2, heads))
         reference = full_precision(reference)[:, :, None, None]
         return reference[..., :2] + offsets * (self.offset_scale * reference[..., 2:]), weights
 
@@ -100,6 +100,13 @@ class DeformableAttention(nn.Module):
         if eager_on_cpu(value):
             return weighted_rows(value, *surrounding_cells(locations, weights, shapes, self.points))
         return sample_on_grid(value, locations, weights, shapes, self.points)
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Softmax over the last dimension of `[B,Q,H,P]`, which torch does slowly on a CPU for few neighbouring numbers."""
+    if eager_on_cpu(logits):
+        return logits.permute(3, 0, 1, 2).contiguous().softmax(0).permute(1, 2, 3, 0)
+    return logits.softmax(-1)
 
 
 def sample_on_grid(value: Tensor, locations: Tensor, weights: Tensor, shapes: Shapes, points: Sequence[int]) -> Tensor:
