@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from detrofit.errors import DetrofitError
+from detrofit.training.memory import keep_freed_memory
 from detrofit.training.precision import choose_precision
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -32,6 +33,8 @@ class Devices:
         with _one_device_of_many(chosen):
             self.accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision=_ACCELERATE_NAMES[self.precision])
         self.device = self.accelerator.device
+        if self.device.type == "cpu":
+            keep_freed_memory()
         if device != "auto" and self.device.type != chosen.type:
             raise DetrofitError(f"device {device} was asked for, and this machine has none; use --device cpu")
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
