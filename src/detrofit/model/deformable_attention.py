@@ -141,17 +141,15 @@ def surrounding_cells(
         cells int32 and weights, `[B,Q,H,4*P]`. Cells beyond the map have weight 0.
     """
     sizes, starts = _level_of_points(shapes, points, locations.device)
-    heads = int(weights.shape[2])  # traced sizes are tensors
-    # Element-wise operations are fast on long rows: all heads in one, x and y apart.
-    widths, heights = sizes.repeat(heads, 1).unbind(-1)
-    x, y = locations.flatten(2, 3).unbind(-1)
+    # Element-wise operations are fast on long rows, so x and y are kept apart.
+    widths, heights = sizes.unbind(-1)
+    x, y = locations.unbind(-1)
     columns, x_weights = _neighbours(x, widths)
     rows, y_weights = _neighbours(y, heights)
-    widths, starts = widths.int(), starts.repeat(heads)
-    cells = [row * widths + starts + column for row in rows for column in columns]
-    shares = [weights.flatten(2) * share for share in y_weights]
+    cells = [row * widths.int() + starts + column for row in rows for column in columns]
+    shares = [weights * share for share in y_weights]
     corners = [down * across for down in shares for across in x_weights]
-    return _of_each_head(cells, heads), _of_each_head(corners, heads)
+    return torch.stack(cells, dim=-2).flatten(3), torch.stack(corners, dim=-2).flatten(3)
 
 
 def _neighbours(location: Tensor, size: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -165,11 +163,6 @@ def _neighbours(location: Tensor, size: Tensor) -> tuple[tuple[Tensor, Tensor], 
     inside = before.clamp(min=0).minimum(last), after.clamp(min=0).minimum(last)
     near = torch.where(before == inside[0], 1 - fraction, 0.0)
     return inside, (near, torch.where(after == inside[1], fraction, 0.0))
-
-
-def _of_each_head(corners: list[Tensor], heads: int) -> Tensor:
-    """`[B,Q,H,4*P]` from `[B,Q,H*P]` for each of four corners."""
-    return torch.stack([corner.unflatten(2, (heads, -1)) for corner in corners], dim=-2).flatten(3)
 
 
 def nearest_cells(locations: Tensor, shapes: Shapes, points: Sequence[int]) -> Tensor:
