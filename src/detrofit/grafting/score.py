@@ -21,7 +21,7 @@ from detrofit.grafting.training import States
 from detrofit.grafting.workshop import Workshop, progress_bar
 from detrofit.model.detector import RTDETR
 from detrofit.model.output import DetectorOutput, Prediction
-from detrofit.model.postprocess import postprocess
+from detrofit.training.validate import add_detections
 from detrofit.training.workers import default_workers
 
 FILE = "scores.json"
@@ -130,14 +130,9 @@ class Scorer:
         return float(torch.stack(list(losses.values())).sum())
 
     def _average_precision(self, outputs: list[DetectorOutput]) -> tuple[float, float]:
-        predictions = Predictions()
+        predictions, most = Predictions(), self.workshop.teacher.frame.max_detections
         for output, target in zip(outputs, self._targets):
-            most = self.workshop.teacher.frame.max_detections
-            found = postprocess(output.prediction, torch.tensor([target["size"]]), most)
-            boxes, scores, labels = (
-                part[0].float().cpu().numpy() for part in (found.boxes, found.scores, found.labels)
-            )
-            predictions.add(int(target["image_index"]), boxes, scores, labels.astype("int64"))
+            add_detections(predictions, output.prediction, [target], most)
         summary = evaluate(self.workshop.search, predictions).summary
         return summary.get("AP", 0.0), summary.get("AP50", 0.0)
 

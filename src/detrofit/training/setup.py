@@ -13,6 +13,7 @@ from detrofit.config.schema import AugmentSettings, Experiment
 from detrofit.data.index import DetectionIndex
 from detrofit.data.loader import TrainingLoader
 from detrofit.data.transforms import Augmentation, multiscale_sizes
+from detrofit.distillation.teacher import Teacher
 from detrofit.errors import DetrofitError
 from detrofit.model.detector import RTDETR
 from detrofit.training.devices import Devices
@@ -83,27 +84,45 @@ def set_up(experiment: Experiment, resume_from: Path | None) -> Training:
         run.write_transfer(taken)
     average = ModelAverage(model, plan.ema_decay, plan.ema_ramp)
     if resume_from is not None and saved is not None:
-        states = {"model": model, "optimizer": optimizer, "average": average.model}
-        scaler = devices.accelerator.scaler
-        restore(resume_from, saved, states if scaler is None else {**states, "scaler": scaler})
-        run = RunFolder.reopen(resume_from, progress.epoch, devices.is_main)
+        run = _go_on(resume_from, saved, progress, devices, model=model, optimizer=optimizer, average=average.model)
 
-    network, optimizer = devices.accelerator.prepare(model, optimizer)
-    guard = FiniteGuard(model, run.path, progress.bad_in_a_row)
-    stepper = Stepper(
-        model, network, optimizer, devices, guard, experiment.seed, settings.clip, sizes, teacher,
-        settings.teacher_weight,
-    )  # fmt: skip
-    keeper = Keeper(experiment, run, model, average.model, optimizer, devices, material)
-    lines = _lines(experiment, material, line, warm_start, plan, run, devices)
-    training = Training(
-        experiment, devices, loader, plan, model, frozen_norms, average, optimizer, stepper, keeper, run, progress,
-        lines,
-    )  # fmt: skip
+    stepper = _stepper(experiment, model, optimizer, devices, run, progress, sizes, teacher)
+    keeper = Keeper(experiment, run, model, average.model, stepper.optimizer, devices, material)
     if warm_start is not None:
         keeper.save(progress)
         warm_start.clear(run.path, devices.is_main)
-    return training
+    lines = _lines(experiment, material, line, warm_start, plan, run, devices)
+    return Training(
+        experiment, devices, loader, plan, model, frozen_norms, average, stepper.optimizer, stepper, keeper, run,
+        progress, lines,
+    )  # fmt: skip
+
+
+def _go_on(folder: Path, saved: dict[str, Any], progress: Progress, devices: Devices, **stateful: Any) -> RunFolder:
+    """Give everything that has a state the saved one; the run's folder, opened again."""
+    scaler = devices.accelerator.scaler
+    restore(folder, saved, stateful if scaler is None else {**stateful, "scaler": scaler})
+    return RunFolder.reopen(folder, progress.epoch, devices.is_main)
+
+
+def _stepper(
+    experiment: Experiment,
+    model: RTDETR,
+    optimizer: torch.optim.Optimizer,
+    devices: Devices,
+    run: RunFolder,
+    progress: Progress,
+    sizes: list[tuple[int, int]],
+    teacher: Teacher | None,
+) -> Stepper:
+    """What makes an update, with model and optimizer as accelerate wraps them."""
+    network, optimizer = devices.accelerator.prepare(model, optimizer)
+    guard = FiniteGuard(model, run.path, progress.bad_in_a_row)
+    settings = experiment.train
+    return Stepper(
+        model, network, optimizer, devices, guard, experiment.seed, settings.clip, sizes, teacher,
+        settings.teacher_weight,
+    )  # fmt: skip
 
 
 def _saved(resume_from: Path | None) -> tuple[Progress, dict[str, Any] | None]:
