@@ -89,6 +89,17 @@ def test_weights_of_another_export_are_refused(model_file: Path, tmp_path: Path)
         Detector(tmp_path / "a.xml")
 
 
+def test_attention_of_the_encoder_stays_in_float32_where_the_rest_runs_in_half(model_file: Path, tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    export_file(model_file, "openvino", out=tmp_path / "a.xml")
+    kept = {
+        operation.get_friendly_name()
+        for operation in openvino.Core().read_model(tmp_path / "a.xml").get_ordered_ops()
+        if any("precis" in key.lower() for key in operation.get_rt_info())  # the name has changed between versions
+    }
+    assert kept and all(name.startswith("/model/encoder/attention/") for name in kept)
+
+
 def test_labelled_data_give_the_ap_of_both(labelled: tuple[Path, Path]) -> None:
     data, file = labelled
     record = export_file(file, data=data).parity
