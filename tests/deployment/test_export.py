@@ -89,7 +89,9 @@ def test_weights_of_another_export_are_refused(model_file: Path, tmp_path: Path)
         Detector(tmp_path / "a.xml")
 
 
-def test_attention_of_the_encoder_stays_in_float32_where_the_rest_runs_in_half(model_file: Path, tmp_path: Path) -> None:
+def test_attention_of_the_encoder_stays_in_float32_where_the_rest_runs_in_half(
+    model_file: Path, tmp_path: Path
+) -> None:
     openvino = pytest.importorskip("openvino")
     export_file(model_file, "openvino", out=tmp_path / "a.xml")
     kept = {
