@@ -34,7 +34,8 @@ COSTS = (
     "Each part where it usually goes, with its default options, against the stock model; in `rtdetr-r50` the parts of "
     "the backbone. In parentheses is the change against stock, where there is one. **Operations and latency need not "
     "agree**; below the tables stands where they do not. Counts are those of training (80 classes), latencies those of "
-    "the merged and the exported model.",
+    "the merged and the exported model. The machine's host is shared: of 22 parts that were timed twice, hours apart, "
+    "half moved by 3% or more against stock and one in ten by 9% or more, so smaller differences say nothing.",
 )
 _WIDENING = (BACKBONE_STEM, STAGE_BLOCK, STAGE_CONV, STAGE_DOWNSAMPLE, FUSION_BLOCK, ENCODER_DOWNSAMPLE)
 
