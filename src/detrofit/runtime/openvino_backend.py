@@ -60,7 +60,7 @@ def _half_precision(core: Any, device: str) -> str | None:
 
 
 def _precision(core: Any, device: str, half: bool | None, description: ExportDescription) -> str:
-    # Half precision is a smaller loss than the eight bits that an INT8 file has already accepted.
+    # What INT8 leaves in float runs in half precision, too: the export scored the file that way.
     if half is False or (half is None and description.precision == "float32"):
         return "f32"
     found = _half_precision(core, device)
