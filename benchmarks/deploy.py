@@ -1,6 +1,6 @@
 """From a picture file to boxes at batch 1, everything that can ship a model side by side in one process, in turns.
 
-    python benchmarks/deploy.py [--model rtdetr-r18] [--imgsz 640] [--rounds 30] [--threads 2] [--out deploy.json]
+    python benchmarks/deploy.py [--model rtdetr-r18] [--imgsz 640] [--rounds 30] [--threads 2] [--out FILE]
 
 transformers eager; ours eager, and fused in bf16; ONNX Runtime float32 and INT8; OpenVINO float32, bf16 and INT8; and,
 where it is installed, easydetect with its small model on OpenVINO, for scale. For each OpenVINO file also the bare
@@ -40,6 +40,7 @@ from detrofit.runtime.openvino_backend import half_precision
 from detrofit.weights.torch_backend import TorchBackend
 
 Run = Callable[[Path], object]
+RECORD = Path(__file__).with_name("deploy.json")
 THEIRS, BARE, CALIBRATION_PICTURES = "transformers eager", " (bare network and decoding)", 8
 
 
@@ -168,7 +169,7 @@ def main() -> None:
     parser.add_argument("--imgsz", type=int, default=640)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("deploy.json"))
+    parser.add_argument("--out", type=Path, default=RECORD)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     machine = describe_machine()
