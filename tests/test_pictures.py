@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +130,34 @@ def test_a_picture_beyond_the_limit_is_refused_before_it_is_decoded(monkeypatch:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(DetrofitError, match="more than 2,000 pixels"):
         decode_picture(data)
+
+
+def tiled_tiff(side: int) -> bytes:
+    """A TIFF file of 8 x 8 pixels in one black tile of `side` x `side`."""
+    tile = zlib.compress(bytes(side * side))
+    short, long = 3, 4
+    values = {256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 324: 8 + 2 + 10 * 12 + 4, 325: len(tile)}
+    tags = b"".join(struct.pack("<HHII", tag, long if tag > 300 else short, 1, value) for tag, value in values.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(values)) + tags + bytes(4) + tile
+
+
+def test_a_tile_larger_than_any_picture_is_refused() -> None:
+    assert decode_picture(tiled_tiff(16), max_pixels=256).shape == (8, 8, 3)
+    with pytest.raises(DetrofitError, match="tiles of 32 x 32 pixels, more than 256; shrink it"):
+        decode_picture(tiled_tiff(32), max_pixels=256)
+
+
+def test_a_scan_that_is_repeated_for_ever_is_refused(tmp_path: Path) -> None:
+    jpeg = encoded(Image.fromarray(gradient()), "JPEG", progressive=True, exif=b"Exif\0\0" + 200 * b"\xff\xda")
+    assert decode_picture(jpeg).shape == (40, 60, 3), "what its header holds are no scans"
+    assert decode_picture(jpeg + 200 * b"\xff\xda\0\2").shape == (40, 60, 3), "nor what comes after its end"
+    last = jpeg[jpeg.rindex(b"\xff\xda") : -2]
+    assert decode_picture(jpeg[:-2] + 50 * last + jpeg[-2:]).shape == (40, 60, 3)
+    path = tmp_path / "scans.jpg"
+    path.write_bytes(jpeg[:-2] + 100 * last + jpeg[-2:])
+    for source in (path, path.read_bytes()):
+        with pytest.raises(DetrofitError, match="has more than 100 scans; shrink it"):
+            decode_picture(source)
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (8, 8, 2), (8,), (0, 8, 3)])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -26,6 +27,13 @@ PICTURE_SUFFIXES = frozenset(
 ORIENTATION_TAG = 0x0112
 SIDEWAYS_ORIENTATIONS = (5, 6, 7, 8)  # EXIF values that exchange height and width
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
+TIFF_TILE_TAGS = (0x0142, 0x0143)  # width and height, which may be larger than the picture's
+# Of a progressive JPEG, each of which goes through all of the picture, however few bytes it has; programs write about
+# ten.
+MAX_SCANS = 100
+# In a JPEG file, what begins a segment with its length after it; inside a scan 0 and the restarts mean nothing.
+_SEGMENT = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
+_SCAN, _END = b"\xda", b"\xd9"
 
 # Pillow warns from half of its limit on; here a picture is either read or refused in one line.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -44,7 +52,7 @@ def decode_picture(
     than that: several times faster, and reproducible, but a little softer than decoding in full and shrinking after.
 
     Raises DetrofitError, naming the file, if it is missing, damaged, no picture, or of more than `max_pixels` pixels
-    (default: MAX_PIXELS), which is known from the header, before anything is decoded.
+    (default: MAX_PIXELS) or MAX_SCANS scans, which is known before anything is decoded.
     """
     name = _name_of(source)
     if isinstance(source, np.ndarray):
@@ -62,6 +70,7 @@ def decode_picture(
 def _open(source: str | os.PathLike[str] | bytes, name: str, max_pixels: int) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+        excess = _excess(image, max_pixels)
     except FileNotFoundError:
         raise DetrofitError(f"{name}: no such file; check the path or restore the picture") from None
     except IsADirectoryError:
@@ -76,11 +85,36 @@ def _open(source: str | os.PathLike[str] | bytes, name: str, max_pixels: int) ->
         raise
     except Exception as error:  # readers raise nearly anything on damaged headers
         raise _damaged(name, error) from None
+    if excess is not None:
+        image.close()
+        raise DetrofitError(f"{name} has {excess}; shrink it")
+    return image
+
+
+def _excess(image: Image.Image, max_pixels: int) -> str | None:
+    """What there is too much of to decode it; None if nothing."""
     width, height = image.size
     if width * height > max_pixels:
-        image.close()
-        raise DetrofitError(f"{name} has {width} x {height} pixels, more than {max_pixels:,}; shrink it")
-    return image
+        return f"{width} x {height} pixels, more than {max_pixels:,}"
+    width, height = (getattr(image, "tag_v2", {}).get(tag, 1) for tag in TIFF_TILE_TAGS)
+    if not (isinstance(width, int) and isinstance(height, int) and width * height <= max_pixels):
+        return f"tiles of {width} x {height} pixels, more than {max_pixels:,}"
+    if "progressive" in image.info and _has_many_scans(image.fp):
+        return f"more than {MAX_SCANS} scans"
+    return None
+
+
+def _has_many_scans(file: Any) -> bool:
+    """Whether an open JPEG file has more than MAX_SCANS; it is left where it was."""
+    place = file.tell()
+    file.seek(0)
+    content = file.read()
+    file.seek(place)
+    scans, start = 0, 2
+    while scans <= MAX_SCANS and (segment := _SEGMENT.search(content, start)) and segment[1] != _END:
+        scans += segment[1] == _SCAN
+        start = segment.end() + int.from_bytes(content[segment.end() : segment.end() + 2], "big")
+    return scans > MAX_SCANS
 
 
 def _upright_rgb(image: Image.Image, name: str) -> np.ndarray:

@@ -149,6 +149,12 @@ def test_int8_needs_data_and_is_not_half(model_file: Path, capsys: pytest.Captur
     assert "give --int8 or --half" in capsys.readouterr().err
 
 
+def test_a_limit_that_nothing_is_past_is_refused(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for drop in ("nan", "inf"):
+        assert main(["export", str(model_file), "--max-drop", drop]) == 2
+        assert f"--max-drop takes points of AP, not {drop}" in capsys.readouterr().err
+
+
 def test_int8_needs_something_to_calibrate_and_to_score_on(
     labelled: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

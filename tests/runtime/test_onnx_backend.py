@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,25 @@ def test_files_of_others_and_damaged_ones_are_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"category_ids": (4,)}, "1 category ids for 2 names"),
+        ({"threshold": 7.0}, "threshold: Input should be less than or equal to 1"),
+        ({"input_size": (0, 64)}, "input_size.0: Input should be greater than 0"),
+        ({"input_size": (64, 64)}, "its graph takes or gives other things than it says"),
+        ({"batch": None}, "its graph takes or gives other things than it says"),
+        ({"outputs": "raw"}, "its graph takes or gives other things than it says"),
+    ],
+)
+def test_a_description_that_cannot_be_true_is_one_line(
+    changes: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    content = {**describe().model_dump(), **changes}
+    with pytest.raises(DetrofitError, match=words):
+        OnnxBackend(write_onnx_by_hand(tmp_path / "changed.onnx", json.dumps(content)))
+
+
 def test_a_device_that_is_not_there_is_one_line(file: Path) -> None:
     with pytest.raises(DetrofitError, match="cpu or cuda"):
         OnnxBackend(file, "tpu")
@@ -63,9 +83,10 @@ def test_the_description_survives_the_file(file: Path) -> None:
 
 
 def test_best_detections_of_raw_outputs() -> None:
-    logits = np.array([[[0.0, 3.0], [2.0, -9.0], [-9.0, -9.0]]], np.float32)
+    logits = np.array([[[0.0, 3.0], [2.0, -9.0], [-9.0, -900.0]]], np.float32)
     boxes = np.array([[[0.5, 0.5, 0.2, 0.4], [0.1, 0.2, 0.2, 0.2], [0, 0, 0, 0]]], np.float32)
-    corners, scores, labels = best_detections(logits, boxes, 3)
+    with np.errstate(over="raise"):
+        corners, scores, labels = best_detections(logits, boxes, 3)
     assert labels.tolist() == [[1, 0, 0]]
     np.testing.assert_allclose(scores, 1 / (1 + np.exp([[-3.0, -2.0, 0.0]])), rtol=1e-6)
     np.testing.assert_allclose(corners[0], [[0.4, 0.3, 0.6, 0.7], [0, 0.1, 0.2, 0.3], [0.4, 0.3, 0.6, 0.7]], atol=1e-6)

@@ -238,6 +238,13 @@ def test_standard_input_takes_a_video_or_a_picture(tmp_path: Path) -> None:
     assert from_input(picture.getvalue()) == "1 (20, 30, 3) None"
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_several_pictures_through_standard_input_are_not_taken_for_one(form: str) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (30, 20), "olive").save(picture, form)
+    assert "standard input has several pictures; send a series of pictures as a video" in from_input(3 * picture.getvalue())
+
+
 def test_standard_input_without_either_is_one_line() -> None:
     assert from_input(b"") == "standard input is empty; send a picture or a video through it"
     assert "is no picture and no video" in from_input(b"something else" * 99)

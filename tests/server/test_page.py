@@ -153,5 +153,8 @@ def test_the_page_asks_for_the_token_and_goes_on(page: Page, tmp_path: Path) -> 
         other.open()
         other.give(picture(tmp_path))
         other.wait(lambda: "asks for its token" in other.text("error"))
+        other.driver.find_element("id", "token").send_keys("“open sesame”\n")
+        other.wait(lambda: "ASCII letters, digits and signs only" in other.text("error"))
+        other.driver.find_element("id", "token").clear()
         other.driver.find_element("id", "token").send_keys("open sesame\n")
         other.wait(lambda: other.text("count") == "1 object")

@@ -80,7 +80,8 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert f"cannot listen on 127.0.0.1:{port}" in mistake(capsys, file, "--port", port)
     assert "there is no host 'nowhere.invalid'" in mistake(capsys, file, "--host", "nowhere.invalid")
     assert "no model file at" in mistake(capsys, file, "--port", "0")
-    assert "the token must be of ASCII" in mistake(capsys, file, "--token", "sésame")
+    for token in ("sésame", "", " sesame", "open\nsesame"):
+        assert "the token must be of ASCII" in mistake(capsys, file, "--token", token)
     assert "--max-megabytes" in mistake(capsys, file, "--max-megabytes", "0")
 
 

@@ -65,10 +65,14 @@ def _precision(int8: bool, half: bool) -> Precision:
 
 
 def _limits(precision: Precision, max_drop: float | None) -> ParityLimits:
+    import math
     from dataclasses import replace
 
     from detrofit.deployment.export import LIMITS
+    from detrofit.errors import DetrofitError
 
+    if max_drop is not None and not math.isfinite(max_drop):  # nothing would be past it
+        raise DetrofitError(f"--max-drop takes points of AP, not {max_drop}")
     limits = LIMITS[precision]
     return limits if max_drop is None else replace(limits, ap_drop=max_drop / 100)
 

@@ -12,6 +12,7 @@ from detrofit.model.detector import RTDETR
 from detrofit.model.fuse import fuse
 from detrofit.model.postprocess import postprocess
 from detrofit.model.weighted_rows import weighted_rows
+from detrofit.runtime.exported import OUTPUTS
 
 Sampler = Literal["grid", "gather"]
 
@@ -35,7 +36,7 @@ class ExportedGraph(nn.Module):
 
     @property
     def output_names(self) -> list[str]:
-        return ["logits", "boxes"] if self.raw else ["boxes", "scores", "labels"]
+        return OUTPUTS["raw" if self.raw else "detections"]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         prediction = self.model(images).prediction

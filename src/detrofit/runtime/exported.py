@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from detrofit.errors import DetrofitError
 
@@ -16,6 +16,7 @@ KEY = "detrofit"  # of the description in the file's own metadata
 FORMAT: Literal[1] = 1
 
 Precision = Literal["float32", "half", "int8"]
+OUTPUTS = {"detections": ["boxes", "scores", "labels"], "raw": ["logits", "boxes"]}  # names, in their order
 
 
 class ExportDescription(BaseModel):
@@ -50,13 +51,13 @@ class ExportDescription(BaseModel):
     name: str
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
-    input_size: tuple[int, int]
+    input_size: tuple[PositiveInt, PositiveInt]
     resize: Literal["stretch"] = "stretch"
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    threshold: float
-    max_detections: int
-    batch: int | None
+    threshold: Annotated[float, Field(ge=0, le=1)]
+    max_detections: PositiveInt
+    batch: PositiveInt | None
     outputs: Literal["detections", "raw"]
     sampler: Literal["grid", "gather"]
     precision: Precision = "float32"
@@ -66,6 +67,12 @@ class ExportDescription(BaseModel):
     exporter: dict[str, Any]
     weights: str | None = None
     parts: dict[str, str]
+
+    @model_validator(mode="after")
+    def _check_together(self) -> ExportDescription:
+        if len(self.class_names) != len(self.category_ids):
+            raise ValueError(f"{len(self.category_ids)} category ids for {len(self.class_names)} names of classes")
+        return self
 
 
 def parse_description(path: Path, text: str | None) -> ExportDescription:
@@ -98,10 +105,16 @@ class ExportedBackend(ABC):
         self.class_names, self.category_ids = description.class_names, description.category_ids
         self.input_size, self.threshold = description.input_size, description.threshold
         self.max_detections, self.batch = description.max_detections, description.batch
+        if self.graph() != ([self.batch, 3, *self.input_size], OUTPUTS[description.outputs]):
+            raise DetrofitError(f"{path} is damaged: its graph takes or gives other things than it says; export it anew")
 
     @abstractmethod
     def open(self, path: Path, device: str | None, half: bool | None, threads: int | None) -> ExportDescription:
         """Make the file ready for `compute`; what it says about itself."""
+
+    @abstractmethod
+    def graph(self) -> tuple[list[int | None], list[str]]:
+        """The shape of the input, None where any number goes, and the names of the outputs."""
 
     @abstractmethod
     def compute(self, images: np.ndarray) -> list[np.ndarray]:
@@ -135,7 +148,7 @@ def best_detections(
     Boxes keep their unit. Pairs compete, so a query may come with several classes.
     """
     num_classes = logits.shape[-1]
-    scores = 1 / (1 + np.exp(-logits.reshape(len(logits), -1)))
+    scores = np.exp(-np.logaddexp(0, -logits.reshape(len(logits), -1)))  # the sigmoid, without overflow
     best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
     chosen = np.take_along_axis(boxes_cxcywh, (best // num_classes)[..., None], axis=1)
     half = chosen[..., 2:] / 2

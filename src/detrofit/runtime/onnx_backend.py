@@ -31,6 +31,10 @@ class OnnxBackend(ExportedBackend):
             )
         return description
 
+    def graph(self) -> tuple[list[int | None], list[str]]:
+        shape = [side if isinstance(side, int) else None for side in self.session.get_inputs()[0].shape]
+        return shape, [each.name for each in self.session.get_outputs()]
+
     def compute(self, images: np.ndarray) -> list[np.ndarray]:
         outputs: list[np.ndarray] = self.session.run(None, {self.session.get_inputs()[0].name: images})
         return outputs

@@ -36,6 +36,11 @@ class OpenVinoBackend(ExportedBackend):
         self._idle: SimpleQueue[Any] = SimpleQueue()
         return description
 
+    def graph(self) -> tuple[list[int | None], list[str]]:
+        sides = self.compiled.inputs[0].get_partial_shape()
+        shape = [side.get_length() if side.is_static else None for side in sides]
+        return shape, [each.get_any_name() for each in self.compiled.outputs]
+
     def compute(self, images: np.ndarray) -> list[np.ndarray]:
         # Each call has a request to itself, so that threads may share the backend; a request owns large buffers, so it
         # is used again.

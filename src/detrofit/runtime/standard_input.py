@@ -9,6 +9,9 @@ from detrofit.errors import DetrofitError
 MAX_PICTURE_BYTES = 256 << 20
 _HEAD = 16
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*", b"BM", b"P5", b"P6", b"\0\0\0\x0cjP")
+# Where one picture ends and the next one begins, as in what ffmpeg writes as mjpeg or image2pipe. An album is one file.
+_SEAMS = (b"\xff\xd9\xff\xd8\xff", b"IEND\xaeB`\x82\x89PNG\r\n")
+_ALBUM, _ALBUM_WITHIN = b"MPF\0", 1 << 17
 
 
 class StandardInput:
@@ -51,8 +54,14 @@ class StandardInput:
             pieces.append(piece)
             total += len(piece)
             if total > MAX_PICTURE_BYTES:
-                raise DetrofitError(
-                    f"standard input has more than {MAX_PICTURE_BYTES >> 20} MB for one picture; send a series of "
-                    "pictures as a video (ffmpeg -f matroska)"
-                )
-        return b"".join(pieces)
+                raise _several(f"more than {MAX_PICTURE_BYTES >> 20} MB for one picture")
+        content = b"".join(pieces)
+        if any(seam in content for seam in _SEAMS) and _ALBUM not in content[:_ALBUM_WITHIN]:
+            raise _several("several pictures")
+        return content
+
+
+def _several(what: str) -> DetrofitError:
+    return DetrofitError(
+        f"standard input has {what}; send a series of pictures as a video (ffmpeg -f matroska)"
+    )

@@ -12,8 +12,10 @@ from typing import Any
 import uvicorn
 
 from detrofit.errors import DetrofitError
+from detrofit.server.patience import patient_for
 
 _GRACE_SECONDS = 30  # that requests in work have when the server stops
+_HEAD_SECONDS = 30.0  # that a connection has until it asks for something
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -60,7 +62,7 @@ def listen(app: Any, opened: socket.socket, announce: Callable[[str], object]) -
                 announce(f"http://{shown}:{port}")
 
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False,
+        app, http=patient_for(_HEAD_SECONDS), log_level="warning", access_log=False, server_header=False,
         timeout_keep_alive=5, timeout_graceful_shutdown=_GRACE_SECONDS,
     )  # fmt: skip
     # uvicorn stops in order, and then raises the signal once more for the handler that was there before.

@@ -1,0 +1,59 @@
+"""Connections that ask for nothing do not stay."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import uvicorn
+
+from detrofit.runtime.detector import Detector
+from detrofit.server.app import create_app
+from detrofit.server.patience import patient_for
+
+REQUEST = b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n"
+
+
+def test_who_asks_for_nothing_is_sent_away_and_who_asks_stays(detector: Detector) -> None:
+    async def clients() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as opened:
+            app = create_app(detector)
+            server = uvicorn.Server(uvicorn.Config(app, http=patient_for(0.4), log_level="error", timeout_keep_alive=20))
+            serving = asyncio.create_task(server.serve([opened]))
+            ends = await asyncio.gather(*(client(opened, pieces) for pieces in CLIENTS.values()))
+            server.should_exit = True
+            await serving
+        for name, (answers, closed) in zip(CLIENTS, ends):
+            assert closed == (name != "asks twice"), name
+            assert answers == {"is silent": 0, "stops in a head": 0, "asks twice": 2, "trickles a second head": 1}[name]
+
+    asyncio.run(clients())
+
+
+# What each sends, every 0.3 seconds a piece.
+CLIENTS = {
+    "is silent": [],
+    "stops in a head": [REQUEST[:20], REQUEST[20:24]],
+    "asks twice": [REQUEST, REQUEST],
+    "trickles a second head": [REQUEST, *(REQUEST[at : at + 1] for at in range(6))],
+}
+
+
+async def client(opened: socket.socket, pieces: list[bytes]) -> tuple[int, bool]:
+    """How many answers there were, and whether the server hung up in the end."""
+    reader, writer = await asyncio.open_connection(*opened.getsockname())
+    received = b""
+
+    async def read() -> None:
+        nonlocal received
+        while more := await reader.read(65536):
+            received += more
+
+    reading = asyncio.create_task(read())
+    for piece in pieces:
+        writer.write(piece)
+        await asyncio.wait([reading], timeout=0.3)
+    done, _ = await asyncio.wait([reading], timeout=0.1 if len(pieces) == 2 and pieces[0] == REQUEST else 2)
+    reading.cancel()
+    writer.close()
+    return received.count(b"HTTP/1.1 200"), bool(done)
