@@ -136,7 +136,8 @@ def tiled_tiff(side: int) -> bytes:
     """A TIFF file of 8 x 8 pixels in one black tile of `side` x `side`."""
     tile = zlib.compress(bytes(side * side))
     short, long = 3, 4
-    values = {256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 324: 8 + 2 + 10 * 12 + 4, 325: len(tile)}
+    start = 8 + 2 + 10 * 12 + 4
+    values = {256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 324: start, 325: len(tile)}
     tags = b"".join(struct.pack("<HHII", tag, long if tag > 300 else short, 1, value) for tag, value in values.items())
     return b"II*\0" + struct.pack("<IH", 8, len(values)) + tags + bytes(4) + tile
 

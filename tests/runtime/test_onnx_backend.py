@@ -65,9 +65,7 @@ def test_files_of_others_and_damaged_ones_are_one_line(tmp_path: Path) -> None:
         ({"outputs": "raw"}, "its graph takes or gives other things than it says"),
     ],
 )
-def test_a_description_that_cannot_be_true_is_one_line(
-    changes: dict[str, object], words: str, tmp_path: Path
-) -> None:
+def test_a_description_that_cannot_be_true_is_one_line(changes: dict[str, object], words: str, tmp_path: Path) -> None:
     content = {**describe().model_dump(), **changes}
     with pytest.raises(DetrofitError, match=words):
         OnnxBackend(write_onnx_by_hand(tmp_path / "changed.onnx", json.dumps(content)))

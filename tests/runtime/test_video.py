@@ -242,7 +242,7 @@ def test_standard_input_takes_a_video_or_a_picture(tmp_path: Path) -> None:
 def test_several_pictures_through_standard_input_are_not_taken_for_one(form: str) -> None:
     picture = io.BytesIO()
     Image.new("RGB", (30, 20), "olive").save(picture, form)
-    assert "standard input has several pictures; send a series of pictures as a video" in from_input(3 * picture.getvalue())
+    assert from_input(3 * picture.getvalue()).startswith("standard input has several pictures; send a series")
 
 
 def test_standard_input_without_either_is_one_line() -> None:

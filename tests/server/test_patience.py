@@ -18,7 +18,8 @@ def test_who_asks_for_nothing_is_sent_away_and_who_asks_stays(detector: Detector
     async def clients() -> None:
         with socket.create_server(("127.0.0.1", 0)) as opened:
             app = create_app(detector)
-            server = uvicorn.Server(uvicorn.Config(app, http=patient_for(0.4), log_level="error", timeout_keep_alive=20))
+            config = uvicorn.Config(app, http=patient_for(0.4), log_level="error", timeout_keep_alive=20)
+            server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve([opened]))
             ends = await asyncio.gather(*(client(opened, pieces) for pieces in CLIENTS.values()))
             server.should_exit = True

@@ -37,9 +37,7 @@ def serve(
     from detrofit.server.listen import is_local, listen, open_socket
 
     if token is not None and not (token.isascii() and token.isprintable() and token and token == token.strip()):
-        raise DetrofitError(
-            "the token must be of ASCII letters, digits and signs, without space around it, since it travels in a header"
-        )
+        raise DetrofitError("the token must be of ASCII letters, digits and signs, to travel in a header")
     limits = Limits(body_bytes=max_megabytes << 20, pixels=max_megapixels * 1_000_000, requests=queue, batch=batch)
     with open_socket(host, port) as opened:  # first, since a model takes long to load
         chosen = None if device == "auto" else device

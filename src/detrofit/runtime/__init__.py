@@ -1,4 +1,4 @@
-"""Running a model file: `Detector`, imported on first use, its sources and its results; only .safetensors needs torch."""
+"""Running a model file: `Detector`, its sources and its results. Only .safetensors needs torch."""
 
 from __future__ import annotations
 

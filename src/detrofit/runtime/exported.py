@@ -106,7 +106,7 @@ class ExportedBackend(ABC):
         self.input_size, self.threshold = description.input_size, description.threshold
         self.max_detections, self.batch = description.max_detections, description.batch
         if self.graph() != ([self.batch, 3, *self.input_size], OUTPUTS[description.outputs]):
-            raise DetrofitError(f"{path} is damaged: its graph takes or gives other things than it says; export it anew")
+            raise DetrofitError(f"{path} is damaged: its graph takes or gives other things than it says")
 
     @abstractmethod
     def open(self, path: Path, device: str | None, half: bool | None, threads: int | None) -> ExportDescription:

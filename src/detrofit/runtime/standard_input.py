@@ -62,6 +62,4 @@ class StandardInput:
 
 
 def _several(what: str) -> DetrofitError:
-    return DetrofitError(
-        f"standard input has {what}; send a series of pictures as a video (ffmpeg -f matroska)"
-    )
+    return DetrofitError(f"standard input has {what}; send a series of pictures as a video (ffmpeg -f matroska)")
