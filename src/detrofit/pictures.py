@@ -91,7 +91,7 @@ def _open(source: str | os.PathLike[str] | bytes, name: str, max_pixels: int) ->
     return image
 
 
-def _excess(image: Image.Image, max_pixels: int) -> str | None:
+def _excess(image: Any, max_pixels: int) -> str | None:
     """What there is too much of to decode it; None if nothing."""
     width, height = image.size
     if width * height > max_pixels:
