@@ -47,6 +47,10 @@ def test_files_of_others_and_damaged_ones_are_one_line(tmp_path: Path) -> None:
         OnnxBackend(write_onnx_by_hand(tmp_path / "foreign.onnx", None))
     with pytest.raises(DetrofitError, match="class_names"):
         OnnxBackend(write_onnx_by_hand(tmp_path / "old.onnx", '{"detrofit": "9", "name": "x"}'))
+    garbled = write_onnx_by_hand(tmp_path / "garbled.onnx", describe().model_dump_json())
+    garbled.write_bytes(garbled.read_bytes().replace(b"by-hand", b"by\xffhand"))
+    with pytest.raises(DetrofitError, match="what it says about itself is no text"):
+        OnnxBackend(garbled)
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(b"\x08\x08nothing")
     with pytest.raises(DetrofitError, match="cannot be opened") as caught:

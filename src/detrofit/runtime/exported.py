@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -75,8 +75,12 @@ class ExportDescription(BaseModel):
         return self
 
 
-def parse_description(path: Path, text: str | None) -> ExportDescription:
-    """The description in the metadata `text` of a file; DetrofitError if there is none or it is not of this form."""
+def parse_description(path: Path, read: Callable[[], str | None]) -> ExportDescription:
+    """The description in the metadata that `read` finds in a file; DetrofitError if there is none or none of ours."""
+    try:
+        text = read()
+    except UnicodeDecodeError:
+        raise DetrofitError(f"{path} is damaged: what it says about itself is no text; export it anew") from None
     if text is None:
         raise DetrofitError(f"{path} has no description of Detrofit's; export it with `detrofit export`")
     try:

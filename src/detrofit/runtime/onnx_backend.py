@@ -71,4 +71,4 @@ def _providers(device: str | None) -> list[Any]:
 
 
 def _description(path: Path, session: Any) -> ExportDescription:
-    return parse_description(path, session.get_modelmeta().custom_metadata_map.get(KEY))
+    return parse_description(path, lambda: session.get_modelmeta().custom_metadata_map.get(KEY))

@@ -91,14 +91,14 @@ def read_model(path: Path) -> Any:
         raise DetrofitError(f"{path} needs its weights in {weights}, which is not there; keep both files together")
     try:
         return openvino.Core().read_model(path, weights)
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeDecodeError) as error:  # the latter while Python takes the words of the former
         reason = " ".join(str(error).split())[:200]
         raise DetrofitError(f"{path} cannot be opened by OpenVINO: {reason}") from None
 
 
 def _description(path: Path, model: Any) -> ExportDescription:
     place = [KEY, "description"]
-    found = parse_description(path, model.get_rt_info(place).astype(str) if model.has_rt_info(place) else None)
+    found = parse_description(path, lambda: model.get_rt_info(place).astype(str) if model.has_rt_info(place) else None)
     weights = path.with_suffix(".bin")
     if found.weights != file_digest(weights):  # those of another export may fit, and give wrong answers
         raise DetrofitError(f"{weights} holds other weights than {path} was written with; keep both of one export")
