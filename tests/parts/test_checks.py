@@ -13,10 +13,11 @@ from detrofit.deployment.part_check import EXPORTS
 from detrofit.errors import DetrofitError
 from detrofit.model.fuse import fuse
 from detrofit.parts import checks, registry
-from detrofit.parts.checks import merging, run_checks
+from detrofit.parts.checks import checks_of, merging, run_check, run_checks
 from detrofit.parts.layers import ConvNorm
 from detrofit.parts.registry import get_part, part
 from detrofit.parts.slots import LOSS_BOX, LOSS_CLASS, STAGE_ATTENTION, STAGE_BLOCK
+from detrofit.training.part_check import IN_MODEL
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -243,6 +244,14 @@ def test_an_option_that_may_be_infinite_or_no_number() -> None:
             registry.validated(get_part("broken").options, {"share": value}, "slot x, part 'broken'")
 
 
+def test_an_option_without_a_default_or_an_example() -> None:
+    class Demanding(Sound):
+        def __init__(self, in_channels: int, *, share: Share) -> None:
+            super().__init__(in_channels, share=share)
+
+    assert "give one with Field(examples=[...])" in failures(Demanding)["keeps the contract"]
+
+
 def test_a_part_that_does_not_export() -> None:
     class Unexported(Sound):
         def forward(self, x: Tensor) -> Tensor:
@@ -251,3 +260,47 @@ def test_a_part_that_does_not_export() -> None:
     part("broken", fits=[STAGE_ATTENTION])(Unexported)
     (result,) = [each for each in run_checks(get_part("broken"), [EXPORTS]) if each.check == "exports without change"]
     assert result.failure is not None and "ONNX Runtime gives another result" in result.failure
+
+
+def failures_in_model(build: type[nn.Module], slot: registry.Slot) -> dict[str, str]:
+    """What the checks in a whole model say about a part."""
+    part("broken", fits=[slot])(build)
+    results = [run_check(place, check) for place, check in checks_of(get_part("broken"), IN_MODEL)]
+    return {result.check: result.failure for result in results if result.failure is not None}
+
+
+def test_what_the_file_of_a_model_does_not_hold() -> None:
+    class Remembering(Sound):
+        """Takes off a running mean that is neither parameter nor buffer."""
+
+        def __init__(self, in_channels: int) -> None:
+            super().__init__(in_channels)
+            self.mean = torch.zeros(in_channels)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.training:
+                self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(dim=(0, 2, 3))
+            return super().forward(x - self.mean[:, None, None])
+
+    (found,) = failures_in_model(Remembering, STAGE_ATTENTION).items()
+    assert found[0] == "returns from its file" and "parameters or buffers" in found[1]
+
+
+def test_a_loss_that_training_does_not_lower() -> None:
+    class Growing(nn.Module):
+        """Costs more with every step, whatever the boxes are."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps = 0.0
+
+        def forward(self, predicted: Tensor, target: Tensor, image_size: tuple[float, float]) -> Tensor:
+            self.steps += 1
+            return (predicted - target).abs().sum(-1) + self.steps
+
+    (found,) = failures_in_model(Growing, LOSS_BOX).items()
+    assert found[0] == "learns in rtdetr-n" and "do not lower the loss" in found[1]
+
+
+def test_a_parameter_that_a_whole_model_does_not_use() -> None:
+    assert "idle" in failures_in_model(Idle, STAGE_ATTENTION)["learns in rtdetr-n"]

@@ -78,6 +78,8 @@ def test_a_plugin_brings_its_part_with_its_file_name_and_digest(tmp_path):
         ("broken.py", "1 / 0", "broken.py failed to import: ZeroDivisionError"),
         ("text.txt", "hello", "text.txt is not a Python file"),
         ("taken.py", PLUGIN.replace("test-identity", "extradw"), "'extradw' of taken.py is taken by detrofit"),
+        ("idle.py", PLUGIN.replace("[STAGE_ATTENTION]", "[]"), "'test-identity' of idle.py fits no slot"),
+        ("bare.py", PLUGIN.replace("[STAGE_ATTENTION]", "STAGE_ATTENTION"), "'test-identity' of bare.py fits no slot"),
     ],
 )
 def test_a_bad_plugin_is_one_line(tmp_path, name, content, message):
@@ -99,6 +101,23 @@ def test_installed_packages_bring_parts_by_entry_point(tmp_path, monkeypatch):
     origin = get_part("test-identity").origin
     assert (origin.source, origin.version) == ("others-parts", "1.2")
     del sys.modules["others_parts"]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("strength=1.0", "part 'test-identity': option 'strength' has no type"),
+        ("strength: Missing = 1.0", "part 'test-identity': its options cannot be read: .*'Missing' is not defined"),
+        ("strength: nn.Module = None", "part 'test-identity': its options cannot be read: .*Module"),
+    ],
+)
+def test_options_that_cannot_be_read_are_one_line(tmp_path, option, message):
+    file = tmp_path / "options.py"
+    file.write_text("from __future__ import annotations\n" + PLUGIN.replace("strength: float = 1.0", option))
+    load_plugins([file])
+    with pytest.raises(DetrofitError, match=message) as caught:
+        _ = get_part("test-identity").options
+    assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_part_names_the_nearest():

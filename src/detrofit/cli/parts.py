@@ -85,9 +85,10 @@ def _check(console: Console, target: str) -> int:
     from detrofit.model.fuse import fuse
     from detrofit.parts.checks import merging, run_checks
     from detrofit.parts.registry import get_part, parts_of_file
+    from detrofit.training.part_check import IN_MODEL
 
     found = parts_of_file(Path(target)) if target.endswith(".py") else [get_part(target)]
-    extra = [merging(fuse), *_export_check(console)]
+    extra = [merging(fuse), *IN_MODEL, *_export_check(console)]
     failed = False
     for part in found:
         results = run_checks(part, extra)

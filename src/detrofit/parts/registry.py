@@ -62,16 +62,25 @@ class Part:
 
     @cached_property
     def options(self) -> type[BaseModel]:
-        """Keyword-only parameters as a validated model: types, defaults and ranges; unknown names are errors."""
-        hints = get_type_hints(self.build.__init__, include_extras=True)
-        fields: dict[str, Any] = {
-            name: (hints[name], ... if parameter.default is parameter.empty else parameter.default)
-            for name, parameter in self.parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY
-        }
-        return create_model(
-            "Options", __config__=ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False), **fields
-        )
+        """Keyword-only parameters as a validated model: types, defaults and ranges; unknown names are errors.
+
+        Raises DetrofitError for one without a type, or of a type that no option can have.
+        """
+        given = {name: value for name, value in self.parameters.items() if value.kind is value.KEYWORD_ONLY}
+        untyped = [name for name, value in given.items() if value.annotation is value.empty]
+        if untyped:
+            raise DetrofitError(f"part '{self.name}': option '{untyped[0]}' has no type; annotate it")
+        config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+        try:
+            hints = get_type_hints(self.build.__init__, include_extras=True)
+            fields: dict[str, Any] = {
+                name: (hints[name], ... if value.default is value.empty else value.default)
+                for name, value in given.items()
+            }
+            return create_model("Options", __config__=config, **fields)
+        except Exception as error:  # a name that means nothing, a type that pydantic does not know, bounds of another
+            reason = str(error).splitlines()[0]
+            raise DetrofitError(f"part '{self.name}': its options cannot be read: {reason}") from None
 
     @property
     def summary(self) -> str:
@@ -122,6 +131,8 @@ def part(
 
     def register(build: Module) -> Module:
         origin = _loading.get() or Origin("detrofit", __version__)
+        if isinstance(fits, Slot) or not fits:
+            raise DetrofitError(f"the part '{name}' of {origin.source} fits no slot; name some: fits=[STAGE_BLOCK]")
         if name == _RESERVED:
             raise DetrofitError(f"the part name '{name}' of {origin.source} means a command; choose another name")
         known = _PARTS.get(name)

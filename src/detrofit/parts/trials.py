@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from detrofit.errors import DetrofitError
 from detrofit.parts.assembly import Assembly, SlotFiller
 from detrofit.parts.registry import Part
 from detrofit.parts.retrofit import PartChoice
@@ -168,6 +169,12 @@ def usual_retrofit(part: Part) -> dict[str, Any]:
 
 
 def _examples(part: Part) -> dict[str, Any]:
-    """A value for every option that has no default."""
-    fields = part.options.model_fields
-    return {name: (info.examples or [None])[0] for name, info in fields.items() if info.is_required()}
+    """A value for every option that has no default; DetrofitError where its declaration gives none."""
+    required = {name: info.examples for name, info in part.options.model_fields.items() if info.is_required()}
+    for name, examples in required.items():
+        if not examples:
+            raise DetrofitError(
+                f"part '{part.name}': option '{name}' has neither a default nor an example to try it with; "
+                "give one with Field(examples=[...])"
+            )
+    return {name: examples[0] for name, examples in required.items() if examples}

@@ -60,7 +60,8 @@ class ContextAnchorAttention(nn.Module):
     """Context anchor attention: the map times a gate that sees far along rows and columns by two strip convolutions.
 
     x * sigmoid(conv2(vertical(horizontal(conv1(average7x7(x)))))), [B,C,H,W] to the same. `norm` gives the 1x1
-    convolutions batch norm and SiLU, as in the module by itself; inside PKINet's blocks they have neither.
+    convolutions batch norm and SiLU, as the original's class and the plug-in that circulates have them by default.
+    Inside the paper's network they have neither: so it is in `pki` and `pkinet`, and here with `norm` off.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ class ConvolutionalBlockAttention(nn.Module):
         in_channels: int,
         *,
         reduction: Annotated[int, Field(ge=1, le=64, description="the mlp's hidden width is C divided by it")] = 16,
-        kernel: Literal[3, 5, 7] = 7,
+        kernel: Annotated[Literal[3, 5, 7], Field(description="of the convolution that gates places")] = 7,
     ) -> None:
         super().__init__()
         hidden = max(1, in_channels // reduction)

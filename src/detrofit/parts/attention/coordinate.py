@@ -17,9 +17,9 @@ _LEAST_HIDDEN = 8
 class CoordinateAttention(nn.Module):
     """Coordinate attention: a gate for every row and one for every column, so that channel attention knows places.
 
-    Means over columns [B,C,H] and over rows [B,C,W] pass together through one 1x1 with norm and hard swish, to
-    max(8, C // `reduction`) channels; each then has a 1x1 back to C and a sigmoid, and x is multiplied by both.
-    [B,C,H,W] to the same.
+    x * sigmoid(rows(a)) * sigmoid(columns(b)), rows and columns being 1x1 convolutions to C channels. a and b are the
+    means over each row [B,C,H] and over each column [B,C,W] after one 1x1 with norm and hard swish for both, to
+    max(8, C // `reduction`) channels. [B,C,H,W] to the same.
     """
 
     def __init__(

@@ -51,19 +51,23 @@ class MobileMQA(nn.Module):
     those of a map that a depthwise convolution of stride `kv_stride` makes smaller. With `query_stride` the queries are
     average-pooled and the result is raised bilinearly. `position_kernel` adds a depthwise convolution to the input
     before (0: none).
+
+    Of the paper's two codes this is timm's. TensorFlow's differs in the norms' eps (1e-3) and takes square maps only.
     """
 
     def __init__(
         self,
         in_channels: int,
         *,
-        heads: Annotated[int, Field(ge=1, le=64)] = 4,
+        heads: Annotated[int, Field(ge=1, le=64, description="query heads")] = 4,
         key_dim: Dim = 64,
         value_dim: Dim = 64,
         kv_stride: Stride = 2,
         kv_kernel: Annotated[Literal[3, 5, 7], Field(description="kernel that reduces keys and values")] = 3,
         query_stride: Stride = 1,
-        position_kernel: Literal[0, 3, 5, 7] = 0,
+        position_kernel: Annotated[
+            Literal[0, 3, 5, 7], Field(description="kernel of the depthwise convolution that tells places; 0: none")
+        ] = 0,
         layer_scale: InitialScale = 1e-5,
         drop_path: DropPathRate = 0.0,
         residual: Residual = True,

@@ -1,12 +1,19 @@
 """`efficientnet`: EfficientNet and its lite form (arXiv:1905.11946)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from detrofit.parts.backbones.timm import TimmBackbone
 from detrofit.parts.layers import DropPathRate
 from detrofit.parts.registry import part
 from detrofit.parts.slots import BACKBONE
+
+Size = Annotated[
+    Literal["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "lite0", "lite1", "lite2", "lite3", "lite4"],
+    Field(description="which of the published networks"),
+]
 
 
 @part(
@@ -30,9 +37,7 @@ class EfficientNet(TimmBackbone):
         self,
         strides: Sequence[int] = (8, 16, 32),
         *,
-        size: Literal[
-            "b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "lite0", "lite1", "lite2", "lite3", "lite4"
-        ] = "b0",
+        size: Size = "b0",
         drop_path: DropPathRate = 0.0,
     ) -> None:
         super().__init__(strides, name=f"tf_efficientnet_{size}", drop_path=drop_path)

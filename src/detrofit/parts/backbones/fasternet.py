@@ -1,12 +1,16 @@
 """`fasternet`: FasterNet, a network of partial convolutions (arXiv:2303.03667)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from detrofit.parts.backbones.timm import TimmBackbone
 from detrofit.parts.layers import DropPathRate
 from detrofit.parts.registry import part
 from detrofit.parts.slots import BACKBONE
+
+Size = Annotated[Literal["t0", "t1", "t2", "s", "m", "l"], Field(description="which of the published networks")]
 
 
 @part(
@@ -28,7 +32,7 @@ class FasterNet(TimmBackbone):
         self,
         strides: Sequence[int] = (8, 16, 32),
         *,
-        size: Literal["t0", "t1", "t2", "s", "m", "l"] = "t0",
+        size: Size = "t0",
         drop_path: DropPathRate = 0.0,
     ) -> None:
         super().__init__(strides, name=f"fasternet_{size}", drop_path=drop_path)

@@ -1,9 +1,10 @@
 """`hgnetv2`: the second stock backbone of RT-DETR (arXiv:2304.08069; PaddleClas' PP-HGNetV2)."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -13,6 +14,7 @@ from detrofit.parts.registry import part
 from detrofit.parts.slots import BACKBONE, STAGE_ATTENTION
 
 _CONVS_IN_BLOCK = 6
+Size = Annotated[Literal["l", "x", "h"], Field(description="which of the published networks")]
 
 
 class _StageRow(NamedTuple):
@@ -135,9 +137,7 @@ class HGNetV2(nn.Module):
     mean = (0.0, 0.0, 0.0)
     std = (1.0, 1.0, 1.0)
 
-    def __init__(
-        self, slots: SlotFiller, strides: Sequence[int] = (8, 16, 32), *, size: Literal["l", "x", "h"] = "l"
-    ) -> None:
+    def __init__(self, slots: SlotFiller, strides: Sequence[int] = (8, 16, 32), *, size: Size = "l") -> None:
         super().__init__()
         rows = [_StageRow(*row) for row in _STAGES[size]]
         middle, previous = _STEMS[size]

@@ -1,8 +1,9 @@
 """`mobilenetv4`: MobileNetV4's convolutional and hybrid networks (arXiv:2404.10518)."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from detrofit.parts.backbones.timm import TimmBackbone
@@ -11,6 +12,10 @@ from detrofit.parts.registry import part
 from detrofit.parts.slots import BACKBONE
 
 _LAST_CHANNELS = {"small": 128, "medium": 256, "large": 512}
+Size = Annotated[
+    Literal["conv-small", "conv-medium", "conv-large", "hybrid-medium", "hybrid-large"],
+    Field(description="which of the published networks"),
+]
 
 
 @part(
@@ -34,7 +39,7 @@ class MobileNetV4(TimmBackbone):
         self,
         strides: Sequence[int] = (8, 16, 32),
         *,
-        size: Literal["conv-small", "conv-medium", "conv-large", "hybrid-medium", "hybrid-large"] = "conv-small",
+        size: Size = "conv-small",
         drop_path: DropPathRate = 0.0,
     ) -> None:
         super().__init__(strides, name=f"mobilenetv4_{size.replace('-', '_')}", drop_path=drop_path)

@@ -2,9 +2,10 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from detrofit.parts.assembly import SlotFiller
@@ -15,6 +16,7 @@ from detrofit.parts.slots import BACKBONE, STAGE_ATTENTION, STAGE_DOWNSAMPLE
 
 _CAA_KERNEL = 11
 _HIDDEN_EXPANSION = 0.5
+Size = Annotated[Literal["t", "s", "b"], Field(description="which of the published networks")]
 
 
 class _StageRow(NamedTuple):
@@ -79,6 +81,9 @@ class PKINet(nn.Module):
     """PKINet: stages of parallel blocks with depthwise kernels from 3 to 11 and strip attention up to 53, for objects
     of very different sizes.
 
+    A stage is conv3(conv2(cat(a + feed_forward(a), sum of block_i(b)))), a and b being the halves of
+    conv1(downsample(x)); each block is the part `pki`, and all of a stage read the same b.
+
     [B,3,H,W] in 0..1 to a list of maps [B,C,ceil(H/s),ceil(W/s)] for each of `strides` (of 4, 8, 16, 32). `drop_path`
     is the rate of the last block; the rates rise linearly from 0. `dropout` is that of the blocks. Norms have eps 1e-5,
     as in the released networks.
@@ -92,7 +97,7 @@ class PKINet(nn.Module):
         slots: SlotFiller,
         strides: Sequence[int] = (8, 16, 32),
         *,
-        size: Literal["t", "s", "b"] = "t",
+        size: Size = "t",
         dropout: DropoutRate = 0.1,
         drop_path: DropPathRate = 0.1,
     ) -> None:

@@ -21,7 +21,9 @@ from detrofit.parts.slots import (
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 _BOTTLENECK_EXPANSION = 4
+Depth = Annotated[Literal[18, 34, 50, 101], Field(description="which of the published depths; bottlenecks from 50 on")]
 Width = Annotated[int, Field(ge=8, le=2048, multiple_of=8)]
+Widths = Annotated[tuple[Width, Width, Width, Width], Field(description="of the stages, finest first")]
 
 
 class HostedBlock(nn.Module):
@@ -99,8 +101,8 @@ class ResNetVD(nn.Module):
         slots: SlotFiller,
         strides: Sequence[int] = (8, 16, 32),
         *,
-        depth: Literal[18, 34, 50, 101] = 18,
-        widths: tuple[Width, Width, Width, Width] = (64, 128, 256, 512),
+        depth: Depth = 18,
+        widths: Widths = (64, 128, 256, 512),
     ) -> None:
         super().__init__()
         bottleneck = depth >= 50

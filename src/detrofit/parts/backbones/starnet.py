@@ -1,12 +1,16 @@
 """`starnet`: StarNet, a network of element-wise products (arXiv:2403.19967)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from detrofit.parts.backbones.timm import TimmBackbone
 from detrofit.parts.layers import DropPathRate
 from detrofit.parts.registry import part
 from detrofit.parts.slots import BACKBONE
+
+Size = Annotated[Literal["s1", "s2", "s3", "s4"], Field(description="which of the published networks")]
 
 
 @part(
@@ -27,7 +31,7 @@ class StarNet(TimmBackbone):
         self,
         strides: Sequence[int] = (8, 16, 32),
         *,
-        size: Literal["s1", "s2", "s3", "s4"] = "s1",
+        size: Size = "s1",
         drop_path: DropPathRate = 0.0,
     ) -> None:
         super().__init__(strides, name=f"starnet_{size}", drop_path=drop_path)

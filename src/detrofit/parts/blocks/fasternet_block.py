@@ -23,6 +23,9 @@ class FasterNetBlock(nn.Module):
     x + drop_path(scale(narrow(activation(norm(widen(pconv(x))))))), [B,C,H,W] to the same. The hidden width is
     int(C x `expand`). Nothing follows the last 1x1: no norm, no activation. It cannot stride or widen. FasterNet's two
     smallest nets use GELU, the others ReLU; none uses layer scale.
+
+    This is the paper's block. The plug-in that circulates as Faster_Block has SiLU, drops paths by default, and puts a
+    1x1 of its own where the width changes.
     """
 
     def __init__(

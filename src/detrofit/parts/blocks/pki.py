@@ -116,6 +116,9 @@ class PKIBlock(nn.Module):
     y = x + drop_path(scale1 * inception(norm1(x))); y + drop_path(scale2 * feed_forward(norm2(y))). [B,Cin,H,W] to
     [B,Cout,H,W]; it cannot stride. y is Cout x `expand` wide, rounded to a multiple of 8. Both sums are left out where
     the widths of x, y and the output are not the same, or `residual` is off.
+
+    This is the paper's whole block. The plug-in that circulates as PKIModule is its inception alone, with norms and
+    activations in the attention.
     """
 
     def __init__(

@@ -19,7 +19,8 @@ class StarBlock(nn.Module):
 
     With u = norm(depthwise7x7(x)): x + drop_path(depthwise7x7(norm(narrow(ReLU6(f1(u)) x f2(u))))), [B,C,H,W] to the
     same. f1 and f2 go from C to `expand` x C and have biases but no norm, and neither has the last depthwise one. The
-    original's biases before a norm, which the norm cancels, are left out. It cannot stride or widen.
+    original's biases before a norm, which the norm cancels, are left out. It cannot stride or widen. `expand` is
+    4 as in the published networks; the original's block by itself begins with 3.
     """
 
     def __init__(

@@ -45,6 +45,10 @@ class UniversalInvertedBottleneck(nn.Module):
     that convolution out. The hidden width is Cin x expand, rounded to a multiple of 8. `residual` adds the input where
     the shape allows. `stride_at` is the depthwise convolution that strides: `middle` (or, without one, the first there
     is) or `start`.
+
+    Of the paper's two codes this is timm's, with the choice of TensorFlow's where to stride; that one pads strided maps
+    at the bottom and right alone and has a norm eps of 1e-3. The plug-in that circulates has ReLU6 and never adds the
+    input.
     """
 
     def __init__(

@@ -1,13 +1,16 @@
 """`sppf`: fast spatial pyramid pooling (arXiv:1406.4729, in YOLOv5's chained form)."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from detrofit.parts.layers import ConvNorm
 from detrofit.parts.registry import part
 from detrofit.parts.slots import ENCODER_CONTEXT
+
+Kernel = Annotated[Literal[3, 5, 7, 9], Field(description="window of each max-pool")]
 
 
 @part(
@@ -24,7 +27,7 @@ class SPPF(nn.Module):
     SiLU. With kernel 5 the windows are 5, 9 and 13 wide. [B,C,H,W] to the same; C must be even.
     """
 
-    def __init__(self, in_channels: int, *, kernel: Literal[3, 5, 7, 9] = 5) -> None:
+    def __init__(self, in_channels: int, *, kernel: Kernel = 5) -> None:
         super().__init__()
         hidden = in_channels // 2
         self.reduce = ConvNorm(in_channels, hidden, activation="silu")

@@ -1,7 +1,8 @@
 """`lae`: lightweight adaptive extraction of LSM-YOLO (arXiv:2408.14087)."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from detrofit.parts.layers import ConvNorm
@@ -9,6 +10,9 @@ from detrofit.parts.registry import part
 from detrofit.parts.slots import ENCODER_DOWNSAMPLE, STAGE_DOWNSAMPLE
 
 _SLOTS = 4
+GroupChannels = Annotated[
+    Literal[1, 2, 4, 8, 16, 32], Field(description="input channels in a group of the strided convolution")
+]
 
 
 @part(
@@ -28,7 +32,7 @@ class LightweightAdaptiveExtraction(nn.Module):
     a place come from places half a map apart, not from its 2x2 square. C must be a multiple of `group_channels`.
     """
 
-    def __init__(self, in_channels: int, *, group_channels: Literal[1, 2, 4, 8, 16, 32] = 16) -> None:
+    def __init__(self, in_channels: int, *, group_channels: GroupChannels = 16) -> None:
         super().__init__()
         self.pool = nn.AvgPool2d(3, 1, padding=1)
         self.attention = ConvNorm(in_channels, in_channels, activation="silu")

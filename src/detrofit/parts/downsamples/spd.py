@@ -1,13 +1,16 @@
 """`spd`: space-to-depth and a convolution without stride, SPD-Conv (arXiv:2208.03641)."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from detrofit.parts.layers import ConvNorm, PadToMultiple
 from detrofit.parts.registry import part
 from detrofit.parts.slots import BACKBONE_STEM, ENCODER_DOWNSAMPLE, STAGE_DOWNSAMPLE
+
+Kernel = Annotated[Literal[1, 3], Field(description="of the convolution after space-to-depth")]
 
 
 class SpaceToDepth(nn.Module):
@@ -50,7 +53,7 @@ class SPDConv(nn.Module):
     and a quarter of the size, with ReLU after each.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 2, *, kernel: Literal[1, 3] = 3) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 2, *, kernel: Kernel = 3) -> None:
         super().__init__()
         if stride == 2:
             self.step1: nn.Module = SPDStep(in_channels, out_channels, kernel)

@@ -25,6 +25,7 @@ BranchExpansion = Annotated[
     float, Field(gt=0, le=4, description="width of each computed branch, as a multiple of the output width")
 ]
 Blocks = Annotated[int, Field(ge=1, le=12, description="bottlenecks in each of the two branches")]
+Site = Annotated[Literal["i", "ii", "iii", "iv"], Field(description="which inner convolutions ExtraDW replaces")]
 
 
 class RepBottleneck(nn.Module):
@@ -133,6 +134,7 @@ class RepNCSPELAN4(GELAN):
 class RepNCSPELAN4ExtraDW(GELAN):
     """GELAN's block with MobileNetV4's ExtraDW in place of its inner convolutions.
 
+    y0, y1 = halves(conv1x1(x)); y2 = end(csp(y1)); y3 = end(csp(y2)); out = conv1x1(cat(y0, y1, y2, y3)).
     `site` says of which: `i` the whole bottleneck inside a csp (ExtraDW has its own skip); `ii` the bottleneck's
     RepConv only (SiLU after it, and no skip of its own inside the bottleneck's); `iii` the 3x3 at the end of each
     branch (with its own skip, SiLU after it); `iv` both i and iii. [B,Cin,H,W] to [B,Cout,H,W]; it cannot stride.
@@ -145,7 +147,7 @@ class RepNCSPELAN4ExtraDW(GELAN):
         in_channels: int,
         out_channels: int,
         *,
-        site: Literal["i", "ii", "iii", "iv"] = "i",
+        site: Site = "i",
         expand: Annotated[float, Field(gt=0, le=8, description="hidden width of ExtraDW, as a multiple")] = 2.0,
         start_kernel: Kernel = 3,
         middle_kernel: Kernel = 3,

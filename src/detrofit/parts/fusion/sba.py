@@ -75,6 +75,8 @@ class SelectiveBoundaryAggregation(nn.Module):
     here its last 1x1 gives C channels, and a list is merged in two paths: top-down, t_i = sba(deep t_i+1, shallow
     x_i), the coarsest t being x; then bottom-up, out_0 = t_0 and out_i = sba(deep t_i, shallow down(out_i-1)) with the
     neck's downsample and SiLU. The two paths are ours: the paper's network has one pair.
+
+    This is the original's module, with ReLU; the plug-in that circulates has SiLU and no last 1x1.
     """
 
     def __init__(self, slots: SlotFiller, in_channels: int, strides: Sequence[int]) -> None:
