@@ -178,6 +178,10 @@ def test_a_part_of_ones_own_is_checked(tmp_path, capsys):
     assert main(["parts", "check", str(good)]) == 0
     assert main(["parts", "check", str(bad)]) == 1
     assert "unused" in capsys.readouterr().out
+    (tmp_path / "raising_gate.py").write_text(PART.format(name="raising-gate", extra="raise ValueError(1)"))
+    assert main(["parts", "check", str(tmp_path / "raising_gate.py")]) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("ValueError: 1") == 1 and "keeps the contract and 9 more: ValueError: 1" in printed
     assert "absent.py does not exist" in mistake(capsys, "parts", "check", str(tmp_path / "absent.py"))
     (tmp_path / "taken.py").write_text(PART.format(name="check", extra=""))
     assert "check" in mistake(capsys, "parts", "check", str(tmp_path / "taken.py"))

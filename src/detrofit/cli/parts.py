@@ -82,6 +82,11 @@ def _describe(console: Console, part: Part) -> None:
 
 def _check(console: Console, target: str) -> int:
     """Try the part, or every part of the file, and print what came of it; 1 if anything failed."""
+    from functools import partial
+
+    from rich.console import Console
+    from rich.progress import track
+
     from detrofit.model.fuse import fuse
     from detrofit.parts.checks import merging, run_checks
     from detrofit.parts.registry import get_part, parts_of_file
@@ -91,7 +96,8 @@ def _check(console: Console, target: str) -> int:
     extra = [merging(fuse), *IN_MODEL, *_export_check(console)]
     failed = False
     for part in found:
-        results = run_checks(part, extra)
+        shown = partial(track, description=f"checking {part.name}", console=Console(stderr=True), transient=True)
+        results = run_checks(part, extra, shown)
         _print_verdict(console, part, results)
         failed = failed or any(result.failure is not None for result in results)
     return int(failed)
@@ -108,7 +114,7 @@ def _export_check(console: Console) -> list[Check]:
 
 
 def _print_verdict(console: Console, part: Part, results: Sequence[CheckResult]) -> None:
-    """A table of checks by slots, a line for each failure, and the verdict."""
+    """A table of checks by slots, a line for each fault, however many checks it fails, and the verdict."""
     from rich.table import Table
     from rich.text import Text
 
@@ -119,8 +125,10 @@ def _print_verdict(console: Console, part: Part, results: Sequence[CheckResult])
         table.add_row(check, *(_cell(outcomes, check, slot) for slot in slots))
     console.print(table)
     failures = [result for result in results if result.failure is not None]
-    for result in failures:
-        console.print(Text(f"{result.slot}, {result.check}: {result.failure}"))
+    for fault in dict.fromkeys(result.failure for result in failures):
+        first, *others = [result for result in failures if result.failure == fault]
+        more = f" and {len(others)} more" if others else ""
+        console.print(Text(f"{first.slot}, {first.check}{more}: {fault}"))
     verdict = f"{len(failures)} of {len(results)} checks failed" if failures else f"all {len(results)} checks passed"
     console.print(Text(f"{part.name}: {verdict}", style="bold red" if failures else "bold green"))
 

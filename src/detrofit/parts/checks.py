@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
@@ -25,6 +25,7 @@ from detrofit.parts.slots import BACKBONE, LOSS_BOX, LOSS_CLASS, MATCHER_BOX, Sl
 from detrofit.parts.trials import Place, Trial
 
 Maps: TypeAlias = Tensor | list[Tensor]
+Follow: TypeAlias = Callable[[list[tuple[Place, Check]]], Iterable[tuple[Place, Check]]]
 
 _DRAWS = 4
 _MEMORY_ORDER_TOLERANCE = 1e-4
@@ -32,9 +33,12 @@ _BF16_TOLERANCE = 0.1
 _FUSE_TOLERANCE = 1e-4
 
 
-def run_checks(part: Part, extra: Sequence[Check] = ()) -> list[CheckResult]:
-    """Every check, and those of `extra` (of later rooms), on a part in every slot that it fits."""
-    return [run_check(place, check) for place, check in checks_of(part, (*CHECKS, *extra))]
+def run_checks(part: Part, extra: Sequence[Check] = (), follow: Follow = iter) -> list[CheckResult]:
+    """Every check, and those of `extra` (of later rooms), on a part in every slot that it fits.
+
+    `follow` hands on what it is given, one after another, and may show how far that is.
+    """
+    return [run_check(place, check) for place, check in follow(list(checks_of(part, (*CHECKS, *extra))))]
 
 
 def checks_of(part: Part, checks: Sequence[Check]) -> Iterator[tuple[Place, Check]]:
@@ -50,7 +54,7 @@ def run_check(place: Place, check: Check) -> CheckResult:
     try:
         check.run(place)
         failure = None
-    except CheckFailure as error:
+    except (CheckFailure, DetrofitError) as error:
         failure = str(error)
     except Exception as error:  # a part may raise anything
         failure = f"{type(error).__name__}: {error}".splitlines()[0]
