@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detrofit import DetrofitError
-from detrofit.files import atomic_write, write_file
+from detrofit.files import alone, atomic_write, write_file
 
 
 def names(folder: Path) -> list[str]:
@@ -91,3 +91,16 @@ def test_a_disk_that_really_takes_no_more_is_one_line_and_spares_what_was_there(
     ]
     assert names(folder) == ["model.safetensors", "state.pt", "text"]
     assert {path.read_text() for path in folder.iterdir()} == {"old"}
+
+
+def test_a_folder_is_for_one_command_at_a_time(tmp_path):
+    taken = pytest.raises(DetrofitError, match=r"the training in .*run is being run by another command")
+    with alone(tmp_path / "run", "training"), taken, alone(tmp_path / "run", "training", patience=0.1):
+        raise AssertionError("nobody may come in here")
+    with pytest.raises(ValueError, match="a fault"), alone(tmp_path / "run", "training"):
+        raise ValueError("a fault")
+    with alone(tmp_path / "run", "training"):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(DetrofitError, match=r"cannot write to .*file"), alone(tmp_path / "file", "training"):
+        pass

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from detrofit.errors import DetrofitError
 
+LOCK = ".lock"  # in a folder that one command at a time works in
+
 
 @contextmanager
 def atomic_write(target: Path) -> Iterator[Path]:
@@ -35,16 +37,25 @@ def atomic_write(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def alone(folder: Path, what: str) -> Iterator[None]:
-    """DetrofitError while another command works on `what` in this folder; one that was killed holds nothing."""
+def alone(folder: Path, what: str, patience: float = 0.0) -> Iterator[None]:
+    """DetrofitError while another command works on `what` in this folder; one that was killed holds nothing.
+
+    `patience` is how many seconds to wait for the other one to end.
+    """
     from filelock import FileLock, Timeout  # no part of the base install, which writes no such folders
 
-    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=patience)
     try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:  # which is an OSError, too
         raise DetrofitError(f"the {what} in {folder} is being run by another command; let that one end first") from None
+    except OSError as error:
+        raise DetrofitError(f"cannot write to {folder}: {error.strerror or error}; choose another folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_file(target: str | Path, content: str | bytes) -> Path:

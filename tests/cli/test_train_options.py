@@ -72,6 +72,30 @@ def test_a_swap_goes_over_the_file_whatever_way_its_slot_is_written(trained, con
     assert parts("--set", "retrofit.backbone.stage4.block=star")["stage4.block"] == "star"
 
 
+def test_of_swaps_for_one_slot_the_last_counts(trained):
+    from detrofit.parts.retrofit import parse_retrofit
+
+    swaps = ["backbone.stage4.block=ib", "backbone.stage[3,4].block=ffn", "backbone.stage4.block=extradw"]
+    experiment = trained("rtdetr-n", "--data", "d", *(word for swap in swaps for word in ("--swap", swap)))
+    parts = {address: choice.part for address, choice in parse_retrofit(experiment.retrofit).items()}
+    assert parts == {"backbone.stage3.block": "ffn", "backbone.stage4.block": "extradw"}
+
+
+def test_a_file_takes_dotted_keys_and_what_options_are_called(trained, tmp_path, capsys):
+    file = tmp_path / "short.yaml"
+    file.write_text(
+        "train.batch: 2\nmodel: rtdetr-n\ndata: d\nepochs: 3\nsave_every: 7\nswap: {loss.box: siou}\n"
+        "train: {lr: 0.5, batch: 8}\nplugin: [mine.py]\nmodel.num_queries: 20\n"
+    )
+    experiment = trained("--config", str(file), "--seed", "3")
+    train = experiment.train
+    assert (train.epochs, train.batch, train.lr, train.save_every, experiment.seed) == (3, 2, 0.5, 7, 3)
+    assert experiment.retrofit == {"loss.box": "siou"} and experiment.plugins == [Path("mine.py")]
+    assert experiment.model.frame == {"num_queries": 20}
+    file.write_text("model: rtdetr-n\ndata: d\nretrofit: {}\nswap: {loss.box: siou}\n")
+    assert "'swap' and 'retrofit' are the same setting" in mistake(capsys, "train", "--config", str(file))
+
+
 def test_rates_of_slots_take_addresses(trained):
     experiment = trained("rtdetr-n", "--data", "d", "--set", "train.lr_by_slot.backbone.stage4=0.5")
     assert experiment.train.lr_by_slot == {"backbone.stage4": 0.5}

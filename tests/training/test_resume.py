@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from detrofit import DetrofitError
-from detrofit.training import state
+from detrofit.training import setup, state
 from detrofit.training.loop import resume, train
 from detrofit.training.run_folder import LAST, METRICS
-from detrofit.training.state import FILE, Progress, load_state, save_state
+from detrofit.training.state import FILE, Progress, load_state, never_saved, save_state
 
 SETTINGS = {"train.save_every": 1, "name": "run"}
 
@@ -73,6 +73,12 @@ def finished(running: subprocess.Popen) -> int:
     return running.returncode
 
 
+def wait_for_a_state(running: subprocess.Popen, run: Path) -> None:
+    deadline = time.monotonic() + 200
+    while not (run / FILE).exists() and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 @pytest.fixture(scope="module")
 def straight(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory):
     """The folder of a run that was never stopped, in a process of its own as the others."""
@@ -95,7 +101,7 @@ def assert_same_run(run: Path, straight: Path) -> None:
     assert not list(run.glob(".*.tmp")), "nothing half-written stays after a resumed run"
 
 
-@pytest.mark.parametrize("death", ["writing 2", pytest.param("replacing 4", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("death", ["writing 1", "writing 2", pytest.param("replacing 4", marks=pytest.mark.slow)])
 def test_a_run_killed_while_it_saves_goes_on_bit_for_bit(tiny, tmp_path, straight, death):
     experiment = tiny(**SETTINGS)
     assert finished(process(tmp_path, experiment, death)) == -signal.SIGKILL
@@ -106,14 +112,44 @@ def test_a_run_killed_while_it_saves_goes_on_bit_for_bit(tiny, tmp_path, straigh
 def test_a_run_killed_in_the_middle_of_an_epoch_goes_on_bit_for_bit(tiny, tmp_path, straight):
     experiment = tiny(**SETTINGS)
     running = process(tmp_path, experiment, "never")
-    saved = experiment.runs / "run" / FILE
-    deadline = time.monotonic() + 200
-    while not saved.exists() and running.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for_a_state(running, experiment.runs / "run")
     os.kill(running.pid, signal.SIGKILL)
     assert finished(running) == -signal.SIGKILL, "the run was over before it could be killed"
     assert finished(process(tmp_path, experiment, "never")) == 0
     assert_same_run(experiment.runs / "run", straight)
+
+
+def test_nobody_resumes_a_run_that_is_running(tiny, tmp_path, straight, monkeypatch):
+    monkeypatch.setattr(setup, "PATIENCE", 0.1)
+    experiment = tiny(**SETTINGS)
+    run = experiment.runs / "run"
+    running = process(tmp_path, experiment, "never")
+    wait_for_a_state(running, run)
+    with pytest.raises(DetrofitError, match=r"the training in .*run is being run by another command"):
+        resume(run)
+    assert running.poll() is None, "the run was over before it could be disturbed"
+    assert finished(running) == 0
+    assert_same_run(run, straight)
+
+
+@pytest.mark.slow
+def test_processes_that_load_pictures_keep_nobody_from_resuming_a_killed_run(tiny, tmp_path, straight):
+    experiment = tiny(**SETTINGS, workers=2)
+    running = process(tmp_path, experiment, "never")
+    wait_for_a_state(running, experiment.runs / "run")
+    os.kill(running.pid, signal.SIGKILL)
+    assert finished(process(tmp_path, experiment, "never")) == 0
+    running.communicate(timeout=60)
+    assert_same_run(experiment.runs / "run", straight)
+
+
+def test_a_state_that_is_lost_is_no_new_beginning(tmp_path):
+    assert never_saved(tmp_path)
+    for epochs, expected in ((1, True), (2, False)):
+        (tmp_path / METRICS).write_text("".join(f'{{"step": {n}, "epoch": {n}}}\n' for n in range(1, epochs + 1)))
+        assert never_saved(tmp_path) is expected
+    save_state(tmp_path, Progress(), {})
+    assert not never_saved(tmp_path)
 
 
 def test_a_full_disk_is_one_line_and_spares_what_was_there(tmp_path, monkeypatch):
@@ -142,7 +178,7 @@ def test_a_finished_run_resumes_to_itself(tiny):
 def test_what_cannot_be_resumed_is_one_line(tmp_path):
     with pytest.raises(DetrofitError, match="is no run folder"):
         resume(tmp_path)
-    with pytest.raises(DetrofitError, match="nothing was saved to resume from"):
+    with pytest.raises(DetrofitError, match="the state to resume from is lost"):
         load_state(tmp_path)
     (tmp_path / FILE).write_bytes(b"half a state")
     with pytest.raises(DetrofitError, match="damaged"):

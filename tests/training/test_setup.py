@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 from torch import nn
 
@@ -15,7 +17,9 @@ from detrofit.training.setup import set_up
 def test_frozen_norms_stay_frozen_where_processes_synchronise_the_others(tiny, monkeypatch):
     """As on several GPUs, where placing a model gives it other norms."""
     monkeypatch.setattr(Devices, "place", lambda devices, model: with_synchronised_norms(model))
-    training = set_up(tiny(**{"train.frozen_norms": ["backbone.stage1"], "train.freeze": ["backbone.stem"]}), None)
+    training = set_up(
+        tiny(**{"train.frozen_norms": ["backbone.stage1"], "train.freeze": ["backbone.stem"]}), None, ExitStack()
+    )
     set_training_mode(training.model, training.frozen_norms)
     norms = {name: each for name, each in training.model.named_modules() if isinstance(each, nn.SyncBatchNorm)}
     resting = {name for name, norm in norms.items() if not norm.training}
@@ -24,7 +28,7 @@ def test_frozen_norms_stay_frozen_where_processes_synchronise_the_others(tiny, m
 
 
 def test_processes_share_a_batch_of_validation_as_they_do_in_training(tiny, monkeypatch):
-    training, batches = set_up(tiny(), None), []
+    training, batches = set_up(tiny(), None, ExitStack()), []
 
     def note(*given, batch: int, **options):
         batches.append(batch)
@@ -41,6 +45,6 @@ def test_processes_share_a_batch_of_validation_as_they_do_in_training(tiny, monk
 
 def test_a_batch_whose_norms_would_see_one_value_is_refused_before_any_work(tiny):
     with pytest.raises(DetrofitError, match=r"at 32 x 32 pixels a batch of one picture .* larger --batch or --imgsz"):
-        set_up(tiny(**{"train.batch": 1}), None)
+        set_up(tiny(**{"train.batch": 1}), None, ExitStack())
     assert not list(tiny().runs.iterdir())
-    assert set_up(tiny(**{"train.batch": 1, "augment.multiscale": 0}), None).stepper.sizes == []
+    assert set_up(tiny(**{"train.batch": 1, "augment.multiscale": 0}), None, ExitStack()).stepper.sizes == []

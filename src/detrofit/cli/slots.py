@@ -28,6 +28,7 @@ def slots(
     from detrofit.errors import DetrofitError
     from detrofit.model.build import assemble
     from detrofit.model.costs import count_flops, count_parameters, slot_costs
+    from detrofit.model.shapes import check_shapes
     from detrofit.parts.registry import load_plugins, parts_for
 
     load_plugins(plugin)
@@ -39,6 +40,7 @@ def slots(
     size = parse_image_size(imgsz)
     with torch.device("meta"):
         built, filled = assemble(*frame_and_choices(model, parse_swaps(swap), frame), num_classes=classes)
+    check_shapes(built, filled, size)
     total = count_flops(built, size)
     table = Table("slot", "part", "input to output", "parameters", "FLOPs", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in table.columns[:3]:

@@ -36,6 +36,7 @@ def train(
     warm_start: Annotated[
         str | None, typer.Option(help="distill: fresh parts first imitate what they replace in the weights' model.")
     ] = None,
+    save_every: Annotated[int | None, typer.Option(help="Steps between saved states for --resume.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that load pictures.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random stream.")] = None,
@@ -48,10 +49,10 @@ def train(
     from detrofit.training import loop
 
     options: dict[str, Any] = {"data": data, "imgsz": imgsz and parse_image_size(imgsz), "weights": weights}
-    options |= {"device": device, "workers": workers, "seed": seed, "name": name, "plugins": plugin or None}
-    options |= {"require": require or None, "train.teacher": teacher, "train.warm_start": warm_start}
-    options["train.freeze"] = freeze and [address.strip() for address in freeze.split(",") if address.strip()]
-    options |= {"train.epochs": epochs, "train.batch": batch, "train.lr": lr}
+    options |= {"device": device, "workers": workers, "seed": seed, "name": name, "plugin": plugin or None}
+    options |= {"epochs": epochs, "batch": batch, "lr": lr, "save_every": save_every, "require": require or None}
+    options |= {"teacher": teacher, "warm_start": warm_start}
+    options["freeze"] = freeze and [address.strip() for address in freeze.split(",") if address.strip()]
     options = {key: value for key, value in options.items() if value is not None}
     if resume is None:
         result = loop.train(_experiment(model, config, swap, options, set_))
@@ -66,11 +67,11 @@ def _experiment(
     model: str | None, config: Path | None, swaps: list[str], options: dict[str, Any], settings: list[str]
 ) -> Any:
     """The configuration file, the options over it, and `--set` over both."""
-    from detrofit.config.load import load_experiment, merge_dotted, parse_assignments, read_yaml
+    from detrofit.config.load import load_experiment, merge_dotted, parse_assignments, read_settings, setting_names
 
-    values = read_yaml(config) if config else {}
+    values = read_settings(config) if config else {}
     if model is not None:
         values = merge_dotted(values, {"model.name": model})
-    values = merge_dotted(values, options)
+    values = merge_dotted(values, setting_names(options))
     values = merge_dotted(values, {f"retrofit.{slot}": choice for slot, choice in parse_swaps(swaps).items()})
     return load_experiment(merge_dotted(values, parse_assignments(settings, "--set")))

@@ -14,6 +14,12 @@ from detrofit.errors import DetrofitError, nearest
 from detrofit.model.frame import Frame
 
 _BY_ADDRESS = ("retrofit", "lr_by_slot")  # settings whose own keys are addresses, dots and all
+# Options of `detrofit train` that are not called as the settings that they stand for.
+_OPTIONS = {
+    "swap": "retrofit",
+    "plugin": "plugins",
+    **{name: f"train.{name}" for name in ("epochs", "batch", "lr", "save_every", "freeze", "teacher", "warm_start")},
+}
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -37,9 +43,11 @@ def parse_assignments(assignments: Iterable[str], option: str) -> dict[str, Any]
         if not equals or not key.strip():
             raise DetrofitError(f"{option} takes KEY=VALUE, not '{text}'")
         try:
-            result[key.strip()] = yaml.safe_load(value)
+            parsed = yaml.safe_load(value)
         except (ValueError, yaml.YAMLError) as error:
             raise DetrofitError(f"{option} {key}: no readable YAML value: {' '.join(str(error).split())}") from None
+        result.pop(key.strip(), None)  # of two addresses for one slot the last counts
+        result[key.strip()] = parsed
     return result
 
 
@@ -67,6 +75,26 @@ def merge_dotted(base: Mapping[str, Any], dotted: Mapping[str, Any]) -> dict[str
         else:
             result[head] = merge_dotted(inner, {rest: value})
     return result
+
+
+def setting_names(options: Mapping[Any, Any]) -> dict[str, Any]:
+    """Values by the keys of settings, some of which may go by the name of their option of `detrofit train`."""
+    named: dict[str, Any] = {}
+    for key, value in options.items():
+        name = _OPTIONS.get(str(key), str(key))
+        if name in named:
+            raise DetrofitError(f"'{key}' and '{name}' are the same setting, given twice; leave one out")
+        named[name] = value
+    return named
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """The settings in a YAML file, whose keys may be dotted or the names of options, too; DetrofitError as `read_yaml`.
+
+    What has a longer key goes over what has a shorter one: `train.lr` over the `lr` in `train`.
+    """
+    named = setting_names(read_yaml(file))
+    return merge_dotted({}, {key: named[key] for key in sorted(named, key=lambda key: key.count("."))})
 
 
 def load_experiment(values: Mapping[str, Any]) -> Experiment:

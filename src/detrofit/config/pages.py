@@ -11,7 +11,8 @@ from detrofit.parts.options import option_rows
 _INTRODUCTION = """# Settings
 
 Every setting with its default, what it allows, and why one would change it. They are the keys of a `--config` file and
-of `--set KEY=VALUE`; the run folder's `config.yaml` has all of them as they were used. This page is made from the
+of `--set KEY=VALUE`; the run folder's `config.yaml` has all of them as they were used. In a file `train.lr: 1e-3`,
+`train: {lr: 1e-3}` and `lr: 1e-3`, as `detrofit train` calls its option, are the same. This page is made from the
 schema: `python -m detrofit.config.pages > docs/settings.md`.
 """
 

@@ -62,6 +62,7 @@ def assemble(frame: Frame, stock: Choices, retrofit: Choices, *, num_classes: in
         box_weight=slots[LOSS_BOX.pattern]["at"]["weight"],
     )
     backbone = parts[BACKBONE.pattern]
+    _check_declared(backbone, slots[BACKBONE.pattern]["part"], frame)
     encoder = HybridEncoder(
         backbone.channels,  # type: ignore[arg-type]
         frame.strides,
@@ -79,6 +80,19 @@ def assemble(frame: Frame, stock: Choices, retrofit: Choices, *, num_classes: in
         retrofit=list(retrofit),
     )
     return model, assembly.filled
+
+
+def _check_declared(backbone: nn.Module, name: str, frame: Frame) -> None:
+    """DetrofitError unless a backbone says what the frame has to know of it."""
+    lengths = {"channels": len(frame.strides), "strides": len(frame.strides), "mean": 3, "std": 3}
+    for attribute, length in lengths.items():
+        value = getattr(backbone, attribute, ())
+        if not isinstance(value, (tuple, list)) or len(value) != length:
+            raise DetrofitError(f"part '{name}' in slot backbone needs an attribute `{attribute}` of {length} numbers")
+    if tuple(backbone.strides) != frame.strides:  # type: ignore[arg-type]
+        raise DetrofitError(
+            f"part '{name}' in slot backbone has maps of strides {tuple(backbone.strides)}, not {frame.strides}"  # type: ignore[arg-type]
+        )
 
 
 def _parts(frame: Frame, filler: SlotFiller) -> dict[str, nn.Module]:

@@ -128,13 +128,25 @@ class SlotFiller:
         entry, numbers = self._entry(slot, part, choice, numbers)
         self._check_channels(slot, part, choice, numbers)
         address = slot.address(self._context)
-        inner = SlotFiller(self._assembly, self._context, inside=address)
-        module: nn.Module = part.build(**part.accepts({"slots": inner, **numbers}), **choice.options)
+        module = self._built(address, part, choice, numbers)
         record = Filled(slot, address, index, choice, part, numbers, module, self._inside)
         self._assembly.filled.append(record)
         if part.size_multiple > 1:
             module = PadToMultiple(module, part.size_multiple)
         return module if entry is None else nn.Sequential(OrderedDict(entry=entry, part=module))
+
+    def _built(self, address: str, part: Part, choice: PartChoice, numbers: Mapping[str, Any]) -> nn.Module:
+        inner = SlotFiller(self._assembly, self._context, inside=address)
+        try:
+            return part.build(**part.accepts({"slots": inner, **numbers}), **choice.options)
+        except DetrofitError:
+            raise
+        except Exception as error:  # a part may raise anything
+            reason = " ".join(str(error).split()) or type(error).__name__
+            shape = ", ".join(f"{name} {value}" for name, value in part.accepts(numbers).items())
+            raise DetrofitError(
+                f"part '{part.name}' in slot {address} cannot be built for {shape}: {reason}"
+            ) from error
 
     def _fitting(self, slot: Slot, name: str) -> Part:
         part = get_part(name)

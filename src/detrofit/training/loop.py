@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,8 +56,8 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
     Ctrl-C and SIGTERM end it after the update that is being made, with KeyboardInterrupt; the state is saved then.
     Raises DetrofitError for anything that a user can cause, before any work where that can be known.
     """
-    with Interruption() as interruption:
-        training = set_up(experiment, resume_from)
+    with Interruption() as interruption, ExitStack() as held:
+        training = set_up(experiment, resume_from, held)
         progress, pace = training.progress, Pace()
         with Reporter(training.plan.total_steps, progress.step, training.devices.is_main) as reporter:
             for line in training.lines:

@@ -20,6 +20,7 @@ from detrofit.files import file_digest
 from detrofit.model.build import assemble, build_model
 from detrofit.model.detector import RTDETR
 from detrofit.model.frame import Frame
+from detrofit.model.shapes import check_shapes
 from detrofit.parts.registry import load_plugins
 from detrofit.parts.retrofit import PartChoice
 from detrofit.training.devices import Devices
@@ -75,9 +76,10 @@ def open_teacher(
 
 
 def check_model(experiment: Experiment) -> None:
-    """DetrofitError if the model cannot be built, known without memory or time for its weights."""
+    """DetrofitError if the model cannot be built or a part gives maps of a wrong shape, known without any weights."""
     with torch.device("meta"):
-        assemble(*_choices(experiment), num_classes=1)
+        model, filled = assemble(*_choices(experiment), num_classes=1)
+    check_shapes(model, filled, experiment.imgsz)
 
 
 def make_model(

@@ -16,7 +16,7 @@ from detrofit.config.load import load_experiment, read_yaml
 from detrofit.config.schema import Experiment
 from detrofit.errors import DetrofitError
 from detrofit.evaluation.curves import plot_learning_curves, read_metrics
-from detrofit.files import write_file
+from detrofit.files import LOCK, write_file
 from detrofit.weights.model_file import BEST
 
 __all__ = ["BEST", "CONFIG", "LAST", "METRICS", "TRANSFER", "RunFolder", "new_run_path", "read_config"]
@@ -90,7 +90,7 @@ def new_run_path(experiment: Experiment) -> Path:
         paths = (experiment.runs / f"{experiment.model.name}-{number}" for number in itertools.count(1))
         return next(path for path in paths if _made(path))
     path = experiment.runs / experiment.name
-    if path.exists() and (not path.is_dir() or any(entry.name != CONFIG for entry in path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(entry.name not in (CONFIG, LOCK) for entry in path.iterdir())):
         raise DetrofitError(f"{path} exists already; choose another --name, or --resume {path}")
     return path
 

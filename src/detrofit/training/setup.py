@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from detrofit.data.loader import TrainingLoader
 from detrofit.data.transforms import Augmentation, multiscale_sizes
 from detrofit.distillation.teacher import Teacher
 from detrofit.errors import DetrofitError
+from detrofit.files import alone
 from detrofit.model.detector import RTDETR
 from detrofit.training.devices import Devices
 from detrofit.training.ema import ModelAverage
@@ -24,10 +26,14 @@ from detrofit.training.optimizer import freeze, freeze_norms, make_optimizer
 from detrofit.training.plan import Plan, make_plan
 from detrofit.training.prepare import Material, check_model, make_model, open_material, open_teacher
 from detrofit.training.run_folder import RunFolder, new_run_path
-from detrofit.training.state import Progress, load_state, restore
+from detrofit.training.state import Progress, load_state, never_saved, restore
 from detrofit.training.step import Stepper
-from detrofit.training.warm_start import WarmStart, plan_warm_start, warm_start_interrupted
+from detrofit.training.warm_start import WarmStart, plan_warm_start
 from detrofit.training.workers import default_workers
+
+# Seconds to wait for another training in the folder to end: the processes that load pictures outlive a killed one by up
+# to five, and hold its folder as long.
+PATIENCE = 8.0
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,15 @@ class Training:
     lines: list[str]
 
 
-def set_up(experiment: Experiment, resume_from: Path | None) -> Training:
-    """Everything for a training, checked before any work; raises DetrofitError for what a user can cause."""
+def set_up(experiment: Experiment, resume_from: Path | None, held: ExitStack) -> Training:
+    """Everything for a training, checked before any work; raises DetrofitError for what a user can cause.
+
+    Until `held` is closed, no other command can train in the run folder.
+    """
     settings = experiment.train
     devices = Devices(experiment.device, settings.precision, settings.channels_last)
+    if resume_from is not None:
+        _claim(resume_from, devices, held)
     check_model(experiment)
     material = open_material(experiment)
     class_names = material.train.class_names
@@ -77,8 +88,7 @@ def set_up(experiment: Experiment, resume_from: Path | None) -> Training:
     plan = _plan(experiment, loader, progress, resume_from)
     optimizer = make_optimizer(model, settings, plan)
     if saved is None:
-        run = RunFolder(devices.from_main(lambda: resume_from or new_run_path(experiment)), devices.is_main)
-        run.write_config(experiment)
+        run = _begin(experiment, resume_from, devices, held)
         if warm_start is not None and taken is not None:
             taken["warm_start"] = warm_start.run(model, frozen_norms, devices, loader, run.path)
         run.write_transfer(taken)
@@ -96,6 +106,23 @@ def set_up(experiment: Experiment, resume_from: Path | None) -> Training:
         experiment, devices, loader, plan, model, frozen_norms, average, stepper.optimizer, stepper, keeper, run,
         progress, lines,
     )  # fmt: skip
+
+
+def _claim(folder: Path, devices: Devices, held: ExitStack) -> None:
+    """DetrofitError while another command trains in this folder; else none can until `held` is closed."""
+    if devices.is_main:
+        held.enter_context(alone(folder, "training", PATIENCE))
+
+
+def _begin(experiment: Experiment, resume_from: Path | None, devices: Devices, held: ExitStack) -> RunFolder:
+    """The folder of a run that makes its first update next, with its configuration."""
+    if resume_from is not None:
+        run = RunFolder.reopen(resume_from, 0, devices.is_main)
+    else:
+        run = RunFolder(devices.from_main(lambda: new_run_path(experiment)), devices.is_main)
+        _claim(run.path, devices, held)
+    run.write_config(experiment)
+    return run
 
 
 def _go_on(folder: Path, saved: dict[str, Any], progress: Progress, devices: Devices, **stateful: Any) -> RunFolder:
@@ -126,8 +153,8 @@ def _stepper(
 
 
 def _saved(resume_from: Path | None) -> tuple[Progress, dict[str, Any] | None]:
-    """Where a resumed training stands; nothing for a new one, and for one that was stopped in its warm start."""
-    if resume_from is None or warm_start_interrupted(resume_from):
+    """Where a resumed training stands; nothing for a new one, and for one that was stopped before its first state."""
+    if resume_from is None or never_saved(resume_from):
         return Progress(), None
     return load_state(resume_from)
 

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 
 from detrofit.errors import DetrofitError
+from detrofit.evaluation.curves import read_metrics
 from detrofit.files import atomic_write
+from detrofit.training.run_folder import METRICS
 from detrofit.weights.archive import read_archive
 
 FILE = "state.pt"
@@ -54,7 +56,7 @@ def load_state(folder: Path) -> tuple[Progress, dict[str, Any]]:
     """The saved progress and state dicts, read without executing anything; DetrofitError where there are none."""
     file = folder / FILE
     if not file.is_file():
-        raise DetrofitError(f"{folder} has no {FILE}: nothing was saved to resume from; start anew with --name")
+        raise DetrofitError(f"{folder} has no {FILE}: the state to resume from is lost; start anew with --name")
     content = read_archive(file)
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise DetrofitError(f"{file} is no state of this version of Detrofit; start anew with --name")
@@ -62,6 +64,15 @@ def load_state(folder: Path) -> tuple[Progress, dict[str, Any]]:
         return Progress(**content.pop("progress")), content
     except (KeyError, TypeError):
         raise DetrofitError(f"{file} was written by another version of Detrofit; start anew with --name") from None
+
+
+def never_saved(folder: Path) -> bool:
+    """Whether a run was stopped before its first state, so that it begins anew.
+
+    Each epoch ends with a state: where metrics tell of more than one, it was there and is lost.
+    """
+    rows = read_metrics(folder / METRICS) if (folder / METRICS).exists() else []
+    return not (folder / FILE).exists() and all(row["epoch"] <= 1 for row in rows)
 
 
 def restore(folder: Path, content: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
