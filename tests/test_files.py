@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 
 from detrofit import DetrofitError
@@ -103,4 +105,14 @@ def test_a_folder_is_for_one_command_at_a_time(tmp_path):
         pass
     (tmp_path / "file").touch()
     with pytest.raises(DetrofitError, match=r"cannot write to .*file"), alone(tmp_path / "file", "training"):
+        pass
+
+
+@pytest.mark.parametrize("refusal", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError("no flock")])
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch, refusal):
+    def acquire(lock):
+        raise refusal
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    with alone(tmp_path, "training"), alone(tmp_path, "training"):
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from detrofit.errors import DetrofitError
 
 LOCK = ".lock"  # in a folder that one command at a time works in
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # of file systems that have none
 
 
 @contextmanager
@@ -40,7 +42,7 @@ def atomic_write(target: Path) -> Iterator[Path]:
 def alone(folder: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     """DetrofitError while another command works on `what` in this folder; one that was killed holds nothing.
 
-    `patience` is how many seconds to wait for the other one to end.
+    `patience` is how many seconds to wait for the other one to end. On a file system without locks nobody is refused.
     """
     from filelock import FileLock, Timeout  # no part of the base install, which writes no such folders
 
@@ -50,8 +52,13 @@ def alone(folder: Path, what: str, patience: float = 0.0) -> Iterator[None]:
         lock.acquire()
     except Timeout:  # which is an OSError, too
         raise DetrofitError(f"the {what} in {folder} is being run by another command; let that one end first") from None
+    except NotImplementedError:  # filelock before its version 4 where there are no locks
+        pass
     except OSError as error:
-        raise DetrofitError(f"cannot write to {folder}: {error.strerror or error}; choose another folder") from error
+        if error.errno not in _NO_LOCKS:
+            raise DetrofitError(
+                f"cannot write to {folder}: {error.strerror or error}; choose another folder"
+            ) from error
     try:
         yield
     finally:

@@ -23,8 +23,10 @@ def test_the_written_configuration_reads_back_to_the_same():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"train.epoch": 3}, "there is no setting 'train.epoch'; did you mean 'train.epochs'"),
-        ({"bacth": 3}, "there is no setting 'bacth'"),
+        ({"train.epoch": 3}, "there is no setting 'train.epoch' .*; did you mean 'train.epochs'"),
+        ({"bacth": 3}, "there is no setting 'bacth' .*; did you mean 'train.batch'"),
+        ({"lr": 3}, "there is no setting 'lr' .*; did you mean 'train.lr'"),
+        ({"gibberish": 3}, "there is no setting 'gibberish'"),
         ({"train.lr": -1}, "setting 'train.lr' = -1: input should be greater than 0"),
         ({"train.lr": "fast"}, "setting 'train.lr' = 'fast'"),
         ({"imgsz": 250}, "setting 'imgsz.0' = 250: input should be a multiple of 32"),

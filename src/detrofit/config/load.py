@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -105,7 +106,9 @@ def load_experiment(values: Mapping[str, Any]) -> Experiment:
         first = error.errors()[0]
         key = ".".join(str(piece) for piece in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise DetrofitError(f"there is no setting '{key}'{_nearest_setting(key)}; see docs/settings.md") from None
+            raise DetrofitError(
+                f"there is no setting '{key}' (docs/settings.md has all){_nearest_setting(key)}"
+            ) from None
         if first["type"] == "missing":
             raise DetrofitError(f"setting '{key}' is required") from None
         if first["type"] == "model_type":
@@ -116,8 +119,15 @@ def load_experiment(values: Mapping[str, Any]) -> Experiment:
 def _nearest_setting(key: str) -> str:
     """The hint for an unknown key: the setting of that very name in another section, or the nearest spelling."""
     known = [*setting_keys(), *(f"model.{name}" for name in Frame.model_fields)]
-    elsewhere = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-    return nearest(key, known) if not elsewhere else f"; did you mean '{elsewhere[0]}'?"
+    last = key.rpartition(".")[2]
+    by_last = {name.rpartition(".")[2]: name for name in reversed(known)}
+    if last not in by_last:
+        hint = nearest(key, known)
+        close = difflib.get_close_matches(last, by_last, n=1)
+        if hint or not close:
+            return hint
+        last = close[0]
+    return f"; did you mean '{by_last[last]}'?"
 
 
 def setting_keys(model: type[BaseModel] = Experiment, prefix: str = "") -> list[str]:
