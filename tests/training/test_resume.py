@@ -134,7 +134,7 @@ def test_nobody_resumes_a_run_that_is_running(tiny, tmp_path, straight, monkeypa
 
 @pytest.mark.slow
 def test_processes_that_load_pictures_keep_nobody_from_resuming_a_killed_run(tiny, tmp_path, straight):
-    experiment = tiny(**SETTINGS, workers=2)
+    experiment = tiny(**SETTINGS, workers=1)
     running = process(tmp_path, experiment, "never")
     wait_for_a_state(running, experiment.runs / "run")
     os.kill(running.pid, signal.SIGKILL)
