@@ -18,7 +18,7 @@ def test_who_asks_for_nothing_is_sent_away_and_who_asks_stays(detector: Detector
     async def clients() -> None:
         with socket.create_server(("127.0.0.1", 0)) as opened:
             app = create_app(detector)
-            config = uvicorn.Config(app, http=patient_for(0.4), log_level="error", timeout_keep_alive=20)
+            config = uvicorn.Config(app, http=patient_for(1.0), log_level="error", timeout_keep_alive=20)
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve([opened]))
             ends = await asyncio.gather(*(client(opened, pieces) for pieces in CLIENTS.values()))
@@ -36,7 +36,7 @@ CLIENTS = {
     "is silent": [],
     "stops in a head": [REQUEST[:20], REQUEST[20:24]],
     "asks twice": [REQUEST, REQUEST],
-    "trickles a second head": [REQUEST, *(REQUEST[at : at + 1] for at in range(6))],
+    "trickles a second head": [REQUEST, *(REQUEST[at : at + 1] for at in range(8))],
 }
 
 
@@ -54,7 +54,7 @@ async def client(opened: socket.socket, pieces: list[bytes]) -> tuple[int, bool]
     for piece in pieces:
         writer.write(piece)
         await asyncio.wait([reading], timeout=0.3)
-    done, _ = await asyncio.wait([reading], timeout=0.1 if len(pieces) == 2 and pieces[0] == REQUEST else 2)
+    done, _ = await asyncio.wait([reading], timeout=0.1 if len(pieces) == 2 and pieces[0] == REQUEST else 5)
     reading.cancel()
     writer.close()
     return received.count(b"HTTP/1.1 200"), bool(done)
