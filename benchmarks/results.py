@@ -58,7 +58,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 OTHER_DATA: dict[str, tuple[str, dict[str, Any]]] = {
     "cards-0": ("cards/data.yaml", {}),
-    "deeppcb-0": ("deeppcb", {**FLIPS, "imgsz": 320, "train.epochs": 8}),
+    "deeppcb-0": ("deeppcb", {**FLIPS, "imgsz": 320, "train.epochs": 6}),
 }
 
 
