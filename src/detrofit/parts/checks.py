@@ -54,10 +54,11 @@ def run_check(place: Place, check: Check) -> CheckResult:
     try:
         check.run(place)
         failure = None
-    except (CheckFailure, DetrofitError) as error:
+    except CheckFailure as error:
         failure = str(error)
     except Exception as error:  # a part may raise anything
-        failure = f"{type(error).__name__}: {error}".splitlines()[0]
+        fault = error.__cause__ or error  # without the place, of which the verdict tells
+        failure = str(fault) if isinstance(fault, DetrofitError) else f"{type(fault).__name__}: {fault}".splitlines()[0]
     return CheckResult(place.part.name, place.address, check.name, failure)
 
 
