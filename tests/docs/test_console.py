@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -111,5 +115,18 @@ def test_every_command_runs_as_printed(name, folder, capsys):
     for words in commands(smaller(text)):
         if words == ["demo"]:  # its data are there already, and it trains for minutes
             continue
+        if words[0] == "serve":
+            threading.Thread(target=interrupt_the_server, daemon=True).start()
         code = main(words)
         assert code == 0, (words, capsys.readouterr().err)
+
+
+def interrupt_the_server() -> None:
+    """Ctrl-C once the server on its usual port answers, or has not for a minute."""
+    for _ in range(60):
+        try:
+            with urlopen("http://127.0.0.1:8000/health"):
+                break
+        except OSError:
+            time.sleep(1)
+    signal.raise_signal(signal.SIGINT)
