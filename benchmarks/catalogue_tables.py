@@ -40,7 +40,8 @@ def _made(record: dict[str, Any]) -> str:
         return f"{made} {COUNTED}"
     return (
         f"{made} {settings['processor']}, {settings['threads']} threads, float32, batch 1, medians of "
-        f"{settings['repeats']}, in turn with stock; memory: two updates of {settings['memory']} in a fresh process."
+        f"{settings['repeats']}, in turn with stock; memory: two updates of {settings['memory']} in a fresh process. "
+        "Rows are kept from one sitting to the next, so only what stands within a row was measured together."
     )
 
 
