@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from torch import nn
 
 from detrofit.parts.attention.mqa import MobileMQA
+from detrofit.parts.layers import LayerScale
 
 from .fixtures import Case, cases
 from .naming import load, run, skip_other_arguments
@@ -35,7 +37,12 @@ ARGUMENTS = (
 
 @pytest.mark.parametrize("case", cases("mobile_mqa"))
 def test_output(case: Case) -> None:
-    module = MobileMQA(case.args["in_chs"], **mqa_options(case.args))
+    options = mqa_options(case.args)
+    module: Any = MobileMQA(case.args["in_chs"], **options)
+    width = case.args["out_chs"]
+    if width != case.args["in_chs"]:  # the slots keep the width, and so does the part; the original may end in another
+        module.output = nn.Conv2d(module.output.in_channels, width, 1, bias=False)
+        module.scale = LayerScale(width, 1.0) if options["layer_scale"] is not None else nn.Identity()
     case.assert_close(run(load(module, case.state, NAMES), case.inputs["x"]), "y")
 
 
@@ -46,8 +53,6 @@ def mqa_options(args: dict[str, Any]) -> dict[str, Any]:
     vertical, horizontal = [query_strides] * 2 if isinstance(query_strides, int) else query_strides
     if vertical != horizontal:
         pytest.skip("queries are pooled alike in height and width here")
-    if args["out_chs"] != args["in_chs"]:
-        pytest.skip("attention keeps the width here")
     key_dim, heads = args.get("key_dim", 64), args.get("num_heads", 8)
     return {
         "heads": heads or args["in_chs"] // key_dim,
@@ -60,5 +65,5 @@ def mqa_options(args: dict[str, Any]) -> dict[str, Any]:
         "layer_scale": args.get("layer_scale_init_value", 1e-5),
         "drop_path": args.get("drop_path_rate", 0.0),
         # All that a stride does there is to leave the sum out.
-        "residual": not args.get("noskip", False) and args.get("stride", 1) == 1,
+        "residual": not args.get("noskip", False) and args.get("stride", 1) == 1 and args["out_chs"] == args["in_chs"],
     }

@@ -114,7 +114,7 @@ class BiFPN(nn.Module):
         in_channels: int,
         strides: Sequence[int],
         *,
-        repeats: Annotated[int, Field(ge=1, le=12, description="how often both paths are repeated")] = 3,
+        repeats: Annotated[int, Field(ge=1, description="how often both paths are repeated")] = 3,
     ) -> None:
         super().__init__()
         self.layers = nn.Sequential(
