@@ -52,6 +52,7 @@ TABLES = Path(__file__).parents[1] / "docs" / "tables"
 MODELS = ("rtdetr-r18", "rtdetr-r50")
 BACKBONE_ONLY = ("rtdetr-r50",)  # whole backbones are measured in the first model alone
 MEMORY_BATCH = 4
+STARTED = datetime.datetime.now().isoformat(timespec="minutes")  # so that a record knows which rows one run made
 Run = Callable[[], object]
 
 
@@ -84,7 +85,7 @@ def counts(model: str, retrofit: dict[str, Any], side: int) -> dict[str, Any]:
             "parameters": count_parameters(built),
             "gflops": count_flops(built, (side, side)) / 1e9,
             "loss": is_loss(retrofit),
-            "date": str(datetime.date.today()),
+            "run": STARTED,
         }
 
 

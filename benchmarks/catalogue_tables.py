@@ -34,14 +34,16 @@ def _rows(record: dict[str, Any], model: str) -> dict[str, Row]:
 
 def _made(record: dict[str, Any]) -> str:
     settings, rows = record["settings"], record["rows"].values()
-    dates = " and ".join(sorted({row["date"] for row in rows}))
-    made = f"Made by `benchmarks/catalogue.py`, {dates}, torch {settings['torch']}, {settings['imgsz']} pixels."
+    runs = {row["run"] for row in rows}
+    dates = " and ".join(sorted({run.split("T")[0] for run in runs}))
+    in_runs = "in one run" if len(runs) == 1 else f"in {len(runs)} runs, so that only what stands in a row compares"
+    made = f"Made by `benchmarks/catalogue.py` {in_runs}, {dates}, "
+    made += f"torch {settings['torch']}, {settings['imgsz']} pixels."
     if not all("torch ms" in row for row in rows if not row["loss"]):
         return f"{made} {COUNTED}"
     return (
         f"{made} {settings['processor']}, {settings['threads']} threads, float32, batch 1, medians of "
-        f"{settings['repeats']}, in turn with stock; memory: two updates of {settings['memory']} in a fresh process. "
-        "Rows are kept from one sitting to the next, so only what stands within a row was measured together."
+        f"{settings['repeats']}, in turn with stock; memory: two updates of {settings['memory']} in a fresh process."
     )
 
 

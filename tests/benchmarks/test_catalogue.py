@@ -43,7 +43,8 @@ def row(parameters: float, gflops: float, ratio: float | None = None, loss: bool
     timed = {} if ratio is None else {f"{kind} ms": 100.0 * ratio for kind in ("torch", "openvino")}
     timed |= {} if ratio is None else {f"{kind} ratio": ratio for kind in ("torch", "openvino")}
     memory = {} if ratio is None and not loss else {"training MiB": 1000.0}
-    return {"swap": "x=y", "parameters": parameters, "gflops": gflops, "loss": loss, "date": "d", **timed, **memory}
+    counted = {"swap": "x=y", "parameters": parameters, "gflops": gflops, "loss": loss}
+    return {**counted, "run": "2026-01-02T03:04", **timed, **memory}
 
 
 def write(script: Any, folder: Path, rows: dict[str, Any]) -> tuple[str, str]:
@@ -80,11 +81,11 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     first = json.loads((tmp_path / "record.json").read_text())["rows"]
     assert first.keys() == {"rtdetr-n/stock", "rtdetr-n/se"}
-    assert all(value > 0 for key, value in first["rtdetr-n/se"].items() if key not in ("swap", "date", "loss"))
+    assert all(value > 0 for key, value in first["rtdetr-n/se"].items() if key not in ("swap", "run", "loss"))
     done = run("--imgsz", "64", "--only", "se", "nwd")
     assert done.returncode == 0, done.stderr
     second = json.loads((tmp_path / "record.json").read_text())["rows"]
-    assert second.pop("rtdetr-n/nwd").keys() == {"swap", "parameters", "gflops", "loss", "date", "training MiB"}
+    assert second.pop("rtdetr-n/nwd").keys() == {"swap", "parameters", "gflops", "loss", "run", "training MiB"}
     assert second == first
     assert "[nwd](nwd.md)" in (tmp_path / "catalogue.md").read_text()
     refused = run("--imgsz", "96", "--only", "se")
