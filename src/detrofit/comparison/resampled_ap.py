@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detrofit.comparison.size_matching import FOUND, UNMATCHED, ClassMatches
+from detrofit.comparison.size_matching import FOUND, NEUTRAL, ClassMatches
 from detrofit.evaluation.coco import IOU_THRESHOLDS, RECALL_POINTS, SIZES
 
 CHUNK_ELEMENTS = 2**20  # weights of a class's detections at a time, so that they stay in the processor's cache
@@ -83,11 +83,14 @@ def _fill_class(matches: ClassMatches, counts: np.ndarray, values: np.ndarray) -
         chosen = weights if in_range.all() else weights.take(np.flatnonzero(in_range), axis=1)
         running = np.zeros((len(counts), chosen.shape[1] + 1), np.int32)
         np.cumsum(chosen, axis=1, out=running[:, 1:])
-        matched = np.flatnonzero((matches.outcome[size] != UNMATCHED).any(axis=0))  # few of the detections
+        # What found an object of another size, and is of another size itself, changes nothing of this one.
+        outcomes = matches.outcome[size]
+        telling = (outcomes == FOUND) | ((outcomes == NEUTRAL) & in_range)
+        matched = np.flatnonzero(telling.any(axis=0))  # few of the detections
         of_matched = weights.take(matched, axis=1)
         before_matched = running.take(np.cumsum(in_range)[matched], axis=1)
-        for threshold, outcome in enumerate(matches.outcome[size][:, matched]):
-            events = np.flatnonzero(outcome != UNMATCHED)
+        for threshold, outcome in enumerate(outcomes[:, matched]):
+            events = np.flatnonzero(telling[threshold, matched])
             values[:, size, threshold] = _average_precision(
                 of_matched.take(events, axis=1),
                 before_matched.take(events, axis=1),
