@@ -39,6 +39,7 @@ def make_record(variant: str, seed: int, ap: float, identity: str | None = None)
         "start": {
             "pretrained": "nothing",
             "kept_share_of_parameters": 0.0,
+            "warm_started_parts": 0,
             "lr": 5e-4,
             "backbone_lr_factor": 1.0,
             "steps": 40,

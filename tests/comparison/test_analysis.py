@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from detrofit.comparison.analysis import analyse
 from detrofit.comparison.jobs import pack_resamples, unpack_resamples
+from detrofit.comparison.looks import with_look
 from tests.comparison.records import make_results
 
 SCORES = {"base": 0.40, "good_one": 0.44, "bad": 0.35, "yolo": 0.41}
@@ -33,12 +36,14 @@ def test_other_terms_of_training_are_warned_of() -> None:
     results = make_results({"base": 0.4, "other": 0.42}, seeds=2)
     others = [run for run in results["runs"] if run["variant"] == "other"]
     for run in others:
-        run["start"] = {**run["start"], "lr": 1e-4, "pretrained": "backbone"}
+        run["start"] = {**run["start"], "lr": 1e-4, "pretrained": "backbone", "warm_started_parts": 2}
     others[1] |= {"code": "1", "machine": {**others[1]["machine"], "precision": "bf16"}}
     done = analyse(results)
     assert done["variants"][1]["unequal"] == [
-        "pretrained: backbone, the base nothing", "peak learning rate 0.0001, the base 0.0005"
-    ]  # fmt: skip
+        "pretrained: backbone, the base nothing",
+        "parts that imitated what they replace before the training: 2, the base 0",
+        "peak learning rate 0.0001, the base 0.0005",
+    ]
     for text in ("'other': peak learning rate", "made in bf16 and fp32", "2 states of the code"):
         assert any(text in warning for warning in done["warnings"]), done["warnings"]
     assert analyse(done)["warnings"] == done["warnings"], "nothing is said twice"
@@ -71,6 +76,40 @@ def test_holm_counts_the_variants_that_never_finished() -> None:
     assert not alone["verdict"]["sign_flip_counts"], "6 seeds are too few for four variants, also if three diverged"
 
 
+def test_a_study_in_the_middle_says_so() -> None:
+    results = make_results({"base": 0.40, "one": 0.42, "yolo": 0.41}, seeds=4, kinds={"yolo": "external"})
+    results["runs"] = [run for run in results["runs"] if run["seed"] < 2 or run["variant"] == "base"]
+    results["runs"][0] |= {"status": "failed", "error": "diverged"}
+    first, *_ = analyse(results)["warnings"]
+    assert first.startswith("the study is not whole: 2 of its runs are not there yet")
+
+
+def test_where_nothing_was_learnt_the_same_means_nothing() -> None:
+    results = make_results({"base": 0.0, "one": 0.0}, seeds=6)
+    for run in results["runs"]:
+        run["test"] = dict.fromkeys(run["test"], 0.0)
+        run["resamples"] = pack_resamples(dict.fromkeys(run["test"], np.zeros(200)))
+    done = analyse(results)
+    assert done["comparisons"][0]["verdict"]["word"] == "same within the margin"
+    assert [warning[:45] for warning in done["warnings"]] == ["the base reaches AP 0, no more than the margi"]
+
+
+def test_a_variant_that_has_no_effect_is_told() -> None:
+    results = make_results({"base": 0.40, "one": 0.42, "nothing": 0.40}, seeds=3)
+    for seed in range(3):
+        base, _, same = results["runs"][3 * seed : 3 * seed + 3]
+        same |= {key: base[key] for key in ("test", "resamples")}
+    (warning,) = analyse(results)["warnings"]
+    assert warning.startswith("'nothing' has the very numbers of the base with every seed")
+
+
+def test_runs_of_several_versions_of_torch_are_warned_of() -> None:
+    results = make_results({"base": 0.40, "one": 0.42}, seeds=2)
+    for run, version in zip(results["runs"], ("2.14.1", "2.14.1", "2.15.0", "2.15.0"), strict=True):
+        run["machine"] = {**run["machine"], "torch": version}
+    assert analyse(results)["warnings"] == ["the runs were made with torch 2.14.1 and 2.15.0"]
+
+
 def test_the_date_is_that_of_the_study_and_not_of_its_report() -> None:
     assert analyse({**make_results({"base": 0.4, "one": 0.42}, seeds=2), "date": "2020-02-02"})["date"] == "2020-02-02"
 
@@ -82,3 +121,25 @@ def test_predictions_of_another_tool_that_look_wrong_are_doubted() -> None:
             run |= {"pictures_without_detections": 0, "lowest_score": 0.001}
     (doubt,) = analyse(results)["warnings"]
     assert doubt.startswith("'yolo' reaches AP 3.") and "pixels of the whole picture" in doubt
+
+
+def test_every_key_of_the_results_is_in_the_docs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text("utf-8").partition("## `results.json`")[2]
+    results = with_look(analyse(make_results(SCORES, kinds={"yolo": "external"})))
+    comparison, timed = results["comparisons"][0], results["latency"][0]
+    levels = [results, results["data"], results["settings"], comparison, comparison["verdict"], results["looks"][0]]
+    levels += [comparison["metrics"]["AP"], *results["variants"], *results["runs"], results["runs"][0]["start"]]
+    levels += [timed, *timed["files"]]
+    keys = {key for level in levels for key in level} | set(timed["files"][0]["total"])
+    assert sorted(key for key in keys if f"`{key}`" not in page) == []
+
+
+def test_another_tools_runs_are_paired_in_order_and_what_has_no_partner_is_said() -> None:
+    results = make_results({"base": 0.40, "yolo": 0.42}, seeds=4, kinds={"yolo": "external"})
+    results["runs"][0] |= {"status": "failed", "error": "diverged"}  # seed 0 of the base
+    done = analyse(results)
+    assert done["comparisons"][0]["seeds"] == [1, 2, 3]
+    base, own = ([run["test"]["AP"] for run in results["runs"] if run["variant"] == name] for name in ("base", "yolo"))
+    expected = [100 * (mine - theirs) for theirs, mine in zip(base[1:], own[:3], strict=True)]
+    assert done["comparisons"][0]["metrics"]["AP"]["per_seed"] == pytest.approx(expected)
+    assert "'yolo' has 4 files, and the base 3 runs to pair them with: the first 3 are compared" in done["warnings"]

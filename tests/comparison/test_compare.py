@@ -23,7 +23,8 @@ def command(folder: Path) -> list[str]:
 def test_a_whole_study_on_drawn_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw_demo_dataset(tmp_path / "data", pictures={"train": 12, "val": 6, "test": 10}, size=(96, 96))
     assert main([*command(tmp_path), "--dry-run"]) == 0
-    assert "4 runs, 0 of them done" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert "4 runs, 0 of them done" in listed and listed.count("to run") == 4 and "in all " in listed
     assert main(command(tmp_path)) == 0
     results = json.loads((tmp_path / "study" / "results.json").read_text())
     assert [line["done"] for line in results["variants"]] == [2, 2]

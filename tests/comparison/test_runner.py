@@ -31,7 +31,10 @@ with (folder / "started.txt").open("a") as file:
 if job["variant"] in json.loads((folder / "crash.json").read_text()):
     sys.exit("out of memory")
 record = json.loads((folder / "record.json").read_text())
-record |= {key: job[key] for key in ("variant", "seed", "identity", "experiment")}
+record |= {key: job[key] for key in ("variant", "seed", "identity")}
+places = ("runs", "name", "device", "workers")
+record["experiment"] = {key: value for key, value in job["experiment"].items() if key not in places}
+record["test"] = {name: value + 0.01 * (job["variant"] != "base") for name, value in record["test"].items()}
 (folder / "jobs").mkdir(exist_ok=True)
 (folder / "jobs" / (job["name"] + ".json")).write_text(json.dumps(record))
 """
@@ -93,6 +96,34 @@ def test_what_decides_a_run_decides_its_identity(folder: Path) -> None:
     content[-20] ^= 1
     picture.write_bytes(content)
     assert not second & {job.identity for job in plan(folder).jobs}, "a picture of the same size is another one"
+
+
+def test_finished_runs_that_the_study_can_no_longer_use_are_told_of(folder: Path) -> None:
+    run_study(plan(folder))
+    assert plan(folder).unused == plan(folder, variants={"siou": {"loss.box": "siou"}}).unused == []
+    (line,) = plan(folder, train={"epochs": 2}).unused
+    assert line.startswith("4 finished runs in this folder cannot be used (since then train.epochs changed)")
+    label = next((folder.parent / "data" / "labels" / "test").glob("*.txt"))
+    label.write_text("0 0.5 0.5 0.2 0.2\n")
+    (line,) = plan(folder).unused
+    assert "(since then the data, `resamples` or a file that runs start from changed)" in line
+
+
+def test_a_study_remembers_that_it_was_judged_before(folder: Path) -> None:
+    first = run_study(plan(folder))
+    assert first["warnings"] == [] and len(first["looks"]) == 1
+    assert run_study(plan(folder))["looks"] == first["looks"], "the same once more is no other look"
+    siou = {"siou": {"loss.box": "siou"}}
+    planned = plan(folder, seeds=3, variants=siou)
+    assert "3 seeds and 2 variants" in planned.reach, "the one that was left out counts"
+    results = run_study(planned)
+    assert results["warnings"] == [
+        "'nwd' was tried in this study and left out later; it counts among the variants tried"
+    ]
+    assert results["comparisons"][0]["verdict"]["level"] == pytest.approx(0.025)
+    again = run_study(plan(folder, seeds=4, variants=siou))
+    assert again["warnings"][0].startswith("verdicts on these variants were seen before, with 3 seeds")
+    assert len(again["looks"]) == 3
 
 
 def test_of_two_records_of_a_run_the_finished_one_counts(folder: Path) -> None:

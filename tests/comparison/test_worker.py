@@ -19,6 +19,7 @@ from detrofit.config.load import load_experiment
 from detrofit.config.schema import Experiment
 from detrofit.errors import DetrofitError
 from detrofit.training.loop import RunResult
+from detrofit.training.state import Progress
 from detrofit.version import __version__
 
 JOB = {
@@ -129,6 +130,17 @@ def test_a_run_goes_on_from_its_warm_start_and_is_scored_as_it_was_trained(
         assert called["resume_from"] == (folder if resumes else None)
         assert called["precision"] == "fp32"
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_what_a_training_started_from_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = Progress(pretrained="model", steps_per_epoch=5)
+    monkeypatch.setattr("detrofit.training.state.load_state", lambda run: (progress, {}))
+    taken = {"shares_of_parameters": {"kept": 0.75}, "warm_start": {"backbone.stage4.block1": 0.1}}
+    (tmp_path / "transfer.json").write_text(json.dumps(taken))
+    values = {"model": "rtdetr-n", "data": "data", "train": {"lr": 1e-3, "epochs": 2}}
+    facts = worker.start_facts(tmp_path, load_experiment(values))
+    assert (facts["pretrained"], facts["kept_share_of_parameters"], facts["warm_started_parts"]) == ("model", 0.75, 1)
+    assert (facts["lr"], facts["steps"]) == (1e-3, 10)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's high-water mark")

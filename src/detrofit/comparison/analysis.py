@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from detrofit.comparison.caveats import caveats
 from detrofit.comparison.jobs import Record, portable, unpack_resamples
 from detrofit.comparison.latencies import HERE, Measurement
+from detrofit.comparison.looks import Look, dropped_variants, look_warnings
 from detrofit.comparison.splits import StudyData
 from detrofit.comparison.statistics import ALPHA, PairedDifference, paired_difference, reachable, verdicts
 from detrofit.comparison.study import BASE, Study, Variant
@@ -25,8 +27,6 @@ RESULTS = "results.json"
 HEADLINE = "AP"
 POINTS = 100  # results are in AP points, of 100
 CORRECTED = ("variant", "external")  # kinds that Holm counts; a control is no claim
-CUT_OFF = 0.1  # a lowest score from which predictions of another tool look cut off
-DOUBTED_SHARE = 0.1  # of the base's AP, below which such predictions look as if they were of something else
 _LINE_KEYS = ("name", "kind", "changes", "changed_settings", "model", "configuration")
 _COSTS = (
     "parameters", "gflops", "file_bytes", "train_seconds_per_picture", "peak_memory_bytes", "peak_cuda_bytes", "seconds"
@@ -34,6 +34,7 @@ _COSTS = (
 _START_WORDS = {
     "pretrained": "pretrained:",
     "kept_share_of_parameters": "share of parameters taken over from the starting weights:",
+    "warm_started_parts": "parts that imitated what they replace before the training:",
     "lr": "peak learning rate",
     "backbone_lr_factor": "factor of the backbone's learning rate",
     "steps": "steps of training:",
@@ -43,7 +44,12 @@ Results = dict[str, Any]
 
 
 def study_results(
-    study: Study, data: StudyData, records: Sequence[Record], name: str, latency: Sequence[Measurement] = ()
+    study: Study,
+    data: StudyData,
+    records: Sequence[Record],
+    name: str,
+    latency: Sequence[Measurement] = (),
+    looks: Sequence[Look] = (),
 ) -> Results:
     """All that a report needs, plain JSON values; the schema is in docs/statistics.md."""
     lines: list[dict[str, Any]] = [
@@ -72,6 +78,7 @@ def study_results(
         "settings": {**settings, "alpha": ALPHA},
         "notes": [*data.notes, *study.notes],
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "looks": list(looks),
     }
     return analyse({**head, "variants": lines, "runs": list(records), "latency": list(latency)})
 
@@ -85,55 +92,18 @@ def analyse(results: Mapping[str, Any]) -> Results:
     """`results` with all that follows from its runs made anew: lines, comparisons, reach and total compute."""
     runs = [run for run in results["runs"] if run["status"] == "done"]
     variants = [_line(line, results) for line in results["variants"]]
-    family = sum(line["kind"] in CORRECTED for line in variants)
+    tried = sum(line["kind"] in CORRECTED for line in variants) + len(dropped_variants(results))
+    comparisons = _comparisons(variants, runs, results["settings"], tried)
     seeds = len(results["settings"]["seeds"])
     return {
         **results,
         "date": results.get("date") or str(datetime.date.today()),
-        "reach": str(reachable(seeds, max(1, family), results["settings"]["margin"], results["settings"]["alpha"])),
+        "reach": str(reachable(seeds, max(1, tried), results["settings"]["margin"], results["settings"]["alpha"])),
         "variants": variants,
-        "comparisons": _comparisons(variants, runs, results["settings"]),
-        "warnings": _warnings(variants, runs),
+        "comparisons": comparisons,
+        "warnings": [*look_warnings(results), *caveats(variants, runs, comparisons, results["settings"])],
         "total_hours": sum(run.get("seconds", 0.0) for run in results["runs"]) / 3600,
     }
-
-
-def _warnings(variants: Sequence[Mapping[str, Any]], runs: Sequence[Record]) -> list[str]:
-    """What a reader must know before believing the verdicts."""
-    found = []
-    for line in variants:
-        seeds = ", ".join(str(failure["seed"]) for failure in line["failed"])
-        if seeds:
-            found.append(
-                f"'{line['name']}' failed with seed {seeds}, so that its comparison is over the other seeds alone"
-            )
-        found += [f"'{line['name']}': {difference}" for difference in line["unequal"]]
-        if line["kind"] == "external":
-            found += _doubts(line, [run for run in runs if run["variant"] == line["name"]], variants[0]["AP_mean"])
-    precisions = sorted({run["machine"]["precision"] for run in runs if "machine" in run})
-    if len(precisions) > 1:
-        found.append(f"the runs were made in {' and '.join(precisions)}; train.precision makes them alike")
-    codes = {run["code"] for run in runs if "code" in run}
-    if len(codes) > 1:
-        found.append(f"the runs were made with {len(codes)} states of the code of one version")
-    return found
-
-
-def _doubts(line: Mapping[str, Any], runs: Sequence[Record], base: float | None) -> list[str]:
-    """What makes predictions of another tool look as if they were not made for these pictures, or not whole."""
-    name, found = line["name"], []
-    empty = max((run.get("pictures_without_detections", 0) for run in runs), default=0)
-    if empty:
-        found.append(f"'{name}' has no detection on {empty} of {runs[0]['test_pictures']} test pictures")
-    lowest = max((run.get("lowest_score", 0.0) for run in runs), default=0.0)
-    if lowest >= CUT_OFF:
-        found.append(f"'{name}' has no score below {lowest:.2g}: detections were cut off there, which lowers its AP")
-    if base is not None and line["AP_mean"] is not None and line["AP_mean"] < DOUBTED_SHARE * base:
-        found.append(
-            f"'{name}' reaches AP {line['AP_mean']:.1f} alone: are its image_id, category_id and bbox (x, y, width, "
-            "height in pixels of the whole picture) those of this data?"
-        )
-    return found
 
 
 def _line(line: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,13 +155,13 @@ def _plain(value: Any) -> str:
 
 
 def _comparisons(
-    variants: Sequence[Mapping[str, Any]], runs: Sequence[Record], settings: Mapping[str, Any]
+    variants: Sequence[Mapping[str, Any]], runs: Sequence[Record], settings: Mapping[str, Any], tried: int
 ) -> list[dict[str, Any]]:
+    """A comparison for each variant with pairs; `tried` counts also those without, and those that were left out."""
     pairs = {line["name"]: _pairs(line, runs) for line in variants if line["name"] != BASE}
     compared = [line for line in variants if pairs.get(line["name"])]
     headline = {line["name"]: _difference(pairs[line["name"]], HEADLINE) for line in compared}
     found: list[dict[str, Any]] = []
-    tried = sum(line["kind"] in CORRECTED for line in variants)  # also those without a finished run
     groups = [(tried, [line for line in compared if line["kind"] in CORRECTED])]
     groups += [(1, [line]) for line in compared if line["kind"] not in CORRECTED]
     for count, group in groups:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from detrofit.comparison.analysis import RESULTS, Results, study_results, write_results
 from detrofit.comparison.executors import Executor, LocalProcesses
@@ -16,17 +18,19 @@ from detrofit.comparison.jobs import (
     known_records,
     read_json,
     record_file,
+    record_head,
     record_name,
     run_folder,
     study_jobs,
     write_record,
 )
 from detrofit.comparison.latencies import HERE, Measurement, measure_latencies, measurement_identity, read_bench
+from detrofit.comparison.looks import Look, with_look
+from detrofit.comparison.report.changes import differing
 from detrofit.comparison.report.files import remember_data, write_reports
 from detrofit.comparison.report.pictures import pictures_if_possible
 from detrofit.comparison.runner import Progress, run_jobs
 from detrofit.comparison.splits import StudyData, prepare_data
-from detrofit.comparison.statistics import Reach, reachable
 from detrofit.comparison.study import BASE, Study
 from detrofit.config.schema import IMAGENET_WEIGHTS, NO_WEIGHTS
 from detrofit.errors import DetrofitError
@@ -34,16 +38,20 @@ from detrofit.files import alone
 from detrofit.training.run_folder import BEST
 from detrofit.weights.fetch import fetch, is_remote
 
+_FILES = ("data", "plugins", "weights", "train.teacher")  # whose names may change where their content does not
+
 
 @dataclass(frozen=True)
 class PlannedStudy:
-    """A study in its folder: its data and jobs, and which of these are done already."""
+    """A study in its folder: its data and jobs, which of these are done already, and when it was judged before."""
 
     study: Study
     folder: Path
     data: StudyData
     jobs: list[Job]
     done: frozenset[str]  # identities
+    looks: list[Look]
+    unused: list[str]  # sentences on finished runs that the study can no longer use
 
     @property
     def names(self) -> list[str]:
@@ -51,10 +59,13 @@ class PlannedStudy:
         return [each.name for each in self.study.variants]
 
     @property
-    def reach(self) -> Reach:
+    def reach(self) -> str:
         """What its seeds can show."""
-        settings = self.study.settings
-        return reachable(len(settings.seeds), max(1, len(settings.variants) + len(settings.external)), settings.margin)
+        return str(self.results([])["reach"])
+
+    def results(self, records: Sequence[Record], latency: Sequence[Measurement] = ()) -> Results:
+        """What follows from such records."""
+        return study_results(self.study, self.data, records, self.folder.absolute().name, latency, self.looks)
 
 
 def plan_study(study: Study, folder: Path) -> PlannedStudy:
@@ -78,7 +89,26 @@ def plan_study(study: Study, folder: Path) -> PlannedStudy:
         if not file.exists() or (is_done(record) and not is_done(read_json(file))):
             write_record(folder, file.stem, record)
     done = {job.identity for job in jobs if is_done(known.get(job.identity))}
-    return PlannedStudy(study, folder, data, jobs, frozenset(done))
+    looks = kept(folder, "looks")
+    return PlannedStudy(study, folder, data, jobs, frozenset(done), looks, unused_runs(jobs, known))
+
+
+def unused_runs(jobs: Sequence[Job], known: Mapping[str, Record]) -> list[str]:
+    """Why finished runs of the same names and seeds are not those of the study, a sentence for each reason."""
+    trained = [record for record in known.values() if is_done(record) and "experiment" in record]
+    done = {(record["variant"], record["seed"]): record for record in trained}
+    reasons: Counter[str] = Counter()
+    for job in jobs:
+        record = done.get((job.variant, job.seed))
+        if record is not None and not is_done(known.get(job.identity)):
+            rows = differing(record["experiment"], record_head(job)["experiment"])
+            settings = [key for key, _, _ in rows if key not in _FILES]
+            reasons[", ".join(settings) or "the data, `resamples` or a file that runs start from"] += 1
+    return [
+        f"{number} finished run{'s' * (number != 1)} in this folder cannot be used (since then {what} changed), and "
+        "will be made anew beside the old"
+        for what, number in reasons.items()
+    ]
 
 
 def run_study(
@@ -108,19 +138,16 @@ def _run_study(
     say: Callable[[str], None],
     bench: Sequence[Path],
 ) -> Results:
-    latency = [*kept_latencies(planned.folder), *(read_bench(file, planned.names) for file in bench)]
-    settings, known, name = planned.study.settings, known_records(planned.folder), planned.folder.absolute().name
+    latency = [*kept(planned.folder, "latency"), *(read_bench(file, planned.names) for file in bench)]
+    settings, known = planned.study.settings, known_records(planned.folder)
     others = external_records(settings.external, planned.data, settings.resamples, planned.folder, known)
-
-    def results_of(records: list[Record]) -> Results:
-        return study_results(planned.study, planned.data, [*records, *others], name, latency)
 
     records = run_jobs(
         planned.jobs, known, planned.folder, executor, show,
-        keep=lambda records: write_results(results_of(records), planned.folder),
+        keep=lambda records: write_results(planned.results([*records, *others], latency), planned.folder),
     )  # fmt: skip
     latency = study_latencies(planned, records, latency, say)
-    results = results_of(records)
+    results = with_look(planned.results([*records, *others], latency))
     remember_data(planned.folder, planned.data.path)
     pictures = pictures_if_possible(results, planned.data.open_test, [planned.folder], say)
     write_reports(results, planned.folder, pictures)
@@ -130,10 +157,10 @@ def _run_study(
     return results
 
 
-def kept_latencies(folder: Path) -> list[Measurement]:
-    """The measurements that an earlier sitting left in the study's results."""
+def kept(folder: Path, key: str) -> list[dict[str, Any]]:
+    """What earlier sittings left in the study's results under "latency" or "looks"."""
     file = folder / RESULTS
-    return read_json(file).get("latency", []) if file.is_file() else []
+    return read_json(file).get(key, []) if file.is_file() else []
 
 
 def study_latencies(

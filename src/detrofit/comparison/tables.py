@@ -42,12 +42,12 @@ def _say(console: Console, line: str) -> None:
 def print_plan(planned: PlannedStudy, estimated_jobs: int = 0) -> None:
     """What will run and what it can show; with a number of jobs at once also a line a run, with its estimated time."""
     console = _wide_console()
-    for note in (*planned.data.notes, *planned.study.notes):
+    for note in (*planned.data.notes, *planned.study.notes, *planned.unused):
         _say(console, f"note: {note}")
     for variant in planned.study.variants:
         if variant.changed_settings and variant.kind == "variant":
             _say(console, f"note: '{variant.name}' changes settings, too: {', '.join(variant.changed_settings)}")
-    _say(console, str(planned.reach))
+    _say(console, planned.reach)
     _say(console, f"{len(planned.jobs)} runs, {len(planned.done)} of them done")
     if estimated_jobs:
         console.print(_estimates(planned, estimated_jobs))

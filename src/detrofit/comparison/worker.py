@@ -130,6 +130,7 @@ def start_facts(run: Path, experiment: Experiment) -> dict[str, Any]:
     return {
         "pretrained": progress.pretrained,
         "kept_share_of_parameters": taken.get("shares_of_parameters", {}).get("kept", 0.0),
+        "warm_started_parts": len(taken.get("warm_start", {})),
         "lr": plan.lr,
         "backbone_lr_factor": plan.backbone_lr_factor,
         "steps": plan.total_steps,

@@ -45,6 +45,7 @@ def join_studies(studies: Sequence[Results]) -> Results:
             "variants": [variants[name] for name in ordered],
             "runs": list(runs.values()),
             "latency": _latencies(studies),
+            "looks": [look for results in studies for look in results.get("looks", [])],
         }
     )
 
