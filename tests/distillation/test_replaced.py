@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from detrofit.distillation.replaced import find_replaced, places_of
+from detrofit.distillation.replaced import find_replaced
 from detrofit.distillation.swap import with_swaps
+from detrofit.model.places import places_of
 from detrofit.parts.retrofit import parse_retrofit
 from tests.distillation.tiny_models import SIZE, tiny_model
 

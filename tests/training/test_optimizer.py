@@ -41,6 +41,18 @@ def test_the_longest_address_sets_the_rate(model):
     assert rates == pytest.approx({"stage3.block0": 3e-4, "stage4.block0": 1e-3, "stage4.block1": 2e-3})
 
 
+def test_slots_are_named_as_a_retrofit_names_them(model):
+    groups = groups_by_name(model, lr_by_slot={"backbone.stage4.block1": 3.0, "backbone.stage[3,4].block": 2.0})
+    rates = {name: group["lr"] for name, group in groups.items() if name.endswith("conv1.conv.weight")}
+    wanted = {"stage2.block1": 3e-4, "stage3.block0": 2e-3, "stage3.block1": 2e-3, "stage4.block1": 3e-3}
+    assert {name: rates[f"backbone.{name}.conv1.conv.weight"] for name in wanted} == pytest.approx(wanted)
+    freeze(model, ["encoder.fusion_block"])
+    trained = groups_by_name(model)
+    assert not any(name.startswith(("encoder.fusion.top_down.", "encoder.fusion.bottom_up.")) for name in trained)
+    assert any(name.startswith("encoder.fusion.lateral.") for name in trained)
+    assert len(freeze_norms(model, ["backbone.stage1.conv"])) == 2, "the second 3x3 of two blocks"
+
+
 def test_the_schedule_scales_every_group(model):
     optimizer = make_optimizer(model, TrainSettings(), plan_of(100, "backbone", **{"train.lr": 1e-3}))
     set_learning_rate(optimizer, 0.5)

@@ -35,8 +35,8 @@ HGNETV2: Rules = [
 ]
 ENCODER: Rules = [
     *INPUTS,
-    (r"^attention\.layer0\.attention\.", "encoder.0.layers.0.self_attn."),
-    (r"^attention\.layer0\.", "encoder.0.layers.0."),
+    (r"^attention\.layer(\d)\.attention\.", r"encoder.0.layers.\1.self_attn."),
+    (r"^attention\.layer(\d)\.", r"encoder.0.layers.\1."),
     (r"blocks\.(\d)\.conv3\.", r"bottlenecks.\1.conv_."),
     (r"blocks\.(\d)\.conv1\.", r"bottlenecks.\1.conv2."),
     (r"\.conv_\.", ".conv1."),

@@ -83,6 +83,11 @@ def test_import_and_inspect(folder: Path, tmp_path: Path, capsys: pytest.Capture
     given, written = read_plain(folder), read_plain(tmp_path / "again")
     assert all(torch.equal(given[name], tensor) for name, tensor in written.items())
     assert all(name.endswith("num_batches_tracked") for name in given.keys() - written.keys()), "norms are frozen there"
+    brackets = tmp_path / "brackets.safetensors"
+    model = build("rtdetr-n", num_classes=2)
+    save_model(brackets, model, ModelInfo("rtdetr-n", ("[small] car", "[/b]"), (0, 1), (64, 64)))
+    assert main(["weights", "inspect", str(brackets)]) == 0
+    assert "2: [small] car, [/b]" in capsys.readouterr().out, "no markup"
     renamed = tmp_path / "model.bin"
     renamed.write_bytes(out.read_bytes())
     assert inspect_weights(renamed)["weights of"] == "Detrofit", "told from the content"
@@ -180,20 +185,23 @@ def test_the_configuration_of_a_card_builds_the_model_again(tmp_path: Path) -> N
 
 def test_a_training_starts_from_it_and_says_what_it_took(folder: Path) -> None:
     model = build("rtdetr-r18", {"backbone.stage4.block": "extradw"}, num_classes=2)
-    start = start_from(model, folder, ("white", "dog"), ["backbone.stage1", "encoder"])
+    start = start_from(model, folder, ("white", "dog"), ["backbone.stage[1,2,3].block", "encoder.fusion_block", "encoder"])
     assert start.pretrained == "model" and "licence: Apache-2.0" in start.line
     content = transfer_json(model, start.report, (64, 64), weights="x")
     slots = {slot["address"]: slot for slot in content["slots"]}
     total = sum(parameter.numel() for parameter in model.parameters())
     assert sum(sum(slot["parameters"].values()) for slot in slots.values()) == total
     for counts in ("parameters", "flops"):
-        stage1, stage4, head = (slots[name][counts] for name in ("backbone.stage1", "backbone.stage4", HEAD))
+        stage1, stage4, head = (
+            slots[name][counts] for name in ("backbone.stage1.block", "backbone.stage4.block", HEAD)
+        )
         assert stage1["kept"] > 0 == stage1["fresh"]
         assert stage4["fresh"] > 0
         assert head["by_class"] == head["fresh"] > 0, "one of two classes is known"
         shares = content[f"shares_of_{counts}"]
         assert 0 < shares["kept"] < 1 and sum(shares.values()) == pytest.approx(1)
-    assert any("backbone.stage4: " in line for line in transfer_lines(content))
+    assert "  backbone.stage4.block: fresh 100%" in transfer_lines(content)
+    assert slots["encoder.fusion_block"]["parameters"]["kept"] > 0, "a slot whose address is no module's name"
     json.dumps(content)
 
 
@@ -201,7 +209,9 @@ def test_a_training_starts_from_it_and_says_what_it_took(folder: Path) -> None:
     ("address", "message"),
     [
         ("backbone", r"--require backbone: \d+ tensors under it were not kept, first 'backbone\.stage4"),
-        ("backbone.stag1", r"no such address; did you mean 'backbone\.stage1'"),
+        ("backbone.stag1", r"nothing at 'backbone\.stag1'; did you mean 'backbone\.stage1"),
+        ("backbone.stage[3,4].block", r"tensors under it were not kept, first 'backbone\.stage4"),
+        ("encoder.context", "what is there in this model has no weights"),
     ],
 )
 def test_what_must_be_kept(folder: Path, address: str, message: str) -> None:

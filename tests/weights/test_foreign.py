@@ -160,5 +160,9 @@ def test_nothing_readable(tmp_path: Path) -> None:
     for path, message in ((tmp_path / "text.pt", "no readable checkpoint"), (tmp_path / "none.pt", "do not exist")):
         with pytest.raises(DetrofitError, match=message):
             read_foreign(path)
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 81000000\n"
+    (tmp_path / "cloned.safetensors").write_bytes(pointer)
+    with pytest.raises(DetrofitError, match=r"Git LFS's pointer to the file; run `git lfs pull`"):
+        read_foreign(tmp_path / "cloned.safetensors")
     with pytest.raises(DetrofitError, match=r"has no model\.safetensors"):
         read_foreign(tmp_path)

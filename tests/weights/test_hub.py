@@ -126,7 +126,14 @@ def test_names() -> None:
     assert parse_hub_name("a/b.pth") is None and parse_hub_name("hf:a") is None
 
 
-@pytest.mark.parametrize("name", ["hf:a/b/../../x", "hf:../b", "hf:a/b@../x", "hf:a/b//etc/x", r"hf:a/b/C:\x"])
+@pytest.mark.parametrize("name", ["hf:a--b/c", "hf:-a/b", "a/b.git", "hf:a/" + "b" * 100])
+def test_names_that_no_repository_has(files: Files, name: str) -> None:
+    assert "is no name on the hub: " in refusal(name) and files.asked == []
+
+
+@pytest.mark.parametrize(
+    "name", ["hf:a/b/../../x", "hf:../b", "hf:a/b@../x", "hf:a/b//etc/x", r"hf:a/b/C:\x", "hf:a/b/\0x"]
+)
 def test_names_that_lead_out_of_a_repository(name: str) -> None:
     with pytest.raises(DetrofitError, match="leads out of a repository"):
         parse_hub_name(name)

@@ -72,7 +72,7 @@ def test_map_takes_the_first_pair_and_returns_by_it() -> None:
     assert names.ours("a.2.0.weight") is None and names.theirs("b.stride32.conv.weight") is None
 
 
-QUICK = ("rtdetr-r34", "rtdetr-r50m", "rtdetr-x", "rtdetrv2-r101")
+QUICK = ("rtdetr-r34", "rtdetr-r50m", "rtdetr-x", "rtdetrv2-r101", "rtdetrv2-h")
 NAMES = [
     name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
     for name in model_names()

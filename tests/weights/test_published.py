@@ -166,7 +166,7 @@ def test_the_table_names_models_and_parts_that_exist() -> None:
     named = {name: published_detector(name) for name in model_names()}
     assert {name for name, found in named.items() if found is None} == {"rtdetr-n", "rtdetr-s"}
     assert all(is_remote(found.source) and found.licence == "Apache-2.0" for found in named.values() if found)
-    for name in ("rtdetr-r18", "rtdetr-r34", "rtdetr-r50m", "rtdetr-r101", "rtdetr-l", "rtdetr-x"):
+    for name in ("rtdetr-r18", "rtdetr-r34", "rtdetr-r50m", "rtdetr-r101", "rtdetr-l", "rtdetr-x", "rtdetr-h"):
         found = published_backbone(_meta(name))
         assert found is not None and is_remote(found.source)
     assert published_backbone(_meta("rtdetr-s")) is None

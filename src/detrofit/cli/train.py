@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,7 +53,8 @@ def train(
     options |= {"device": device, "workers": workers, "seed": seed, "name": name, "plugin": plugin or None}
     options |= {"epochs": epochs, "batch": batch, "lr": lr, "save_every": save_every, "require": require or None}
     options |= {"teacher": teacher, "warm_start": warm_start}
-    options["freeze"] = freeze and [address.strip() for address in freeze.split(",") if address.strip()]
+    # Commas inside brackets are an address's own: backbone.stage[1,2].block
+    options["freeze"] = freeze and [each.strip() for each in re.split(r",(?![^\[]*\])", freeze) if each.strip()]
     options = {key: value for key, value in options.items() if value is not None}
     if resume is None:
         result = loop.train(_experiment(model, config, swap, options, set_))

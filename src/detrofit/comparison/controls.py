@@ -13,9 +13,9 @@ from detrofit.model.frame import Frame
 CONTROLS = ("longer", "fewer-layers", "more-layers", "smaller-input", "larger-input", "zoo")
 ZOO_BY_SIZE = (
     ("rtdetr-n", "rtdetr-s", "rtdetr-r18", "rtdetr-r34", "rtdetr-r50m", "rtdetr-r50", "rtdetr-r101"),
-    ("rtdetr-l", "rtdetr-x"),
+    ("rtdetr-l", "rtdetr-x", "rtdetr-h"),
     ("rtdetrv2-r18", "rtdetrv2-r34", "rtdetrv2-r50m", "rtdetrv2-r50", "rtdetrv2-r101"),
-    ("rtdetrv2-l", "rtdetrv2-x"),
+    ("rtdetrv2-l", "rtdetrv2-x", "rtdetrv2-h"),
 )
 SIZE_STEP, LARGEST_SIDE, MOST_LAYERS = 32, 4096, 12
 Changes = dict[str, dict[str, Any]]  # of each control, by name

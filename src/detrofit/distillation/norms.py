@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detrofit.distillation.replaced import under
+from detrofit.model.places import under
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 

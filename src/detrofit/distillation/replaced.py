@@ -10,25 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from detrofit.model.build import assemble
 from detrofit.model.detector import RTDETR
-from detrofit.parts.assembly import Filled
-from detrofit.parts.retrofit import parse_retrofit
+from detrofit.model.places import Place, places_of, under
 
 Shape = Any  # a tuple of numbers, or a tuple of such
-
-
-@dataclass(frozen=True)
-class Place:
-    """A filled place of the network: what fills it, and the qualified name of the module."""
-
-    filled: Filled
-    name: str
-
-    @property
-    def address(self) -> str:
-        """With its index, so that it names this place alone where its slot has one."""
-        return self.filled.address + ("" if self.filled.index is None else str(self.filled.index))
 
 
 @dataclass(frozen=True)
@@ -45,17 +30,6 @@ class Replaced:
     unmatched: tuple[str, ...]
 
 
-def places_of(model: RTDETR) -> list[Place]:
-    """Every filled place of the backbone and the encoder, in the order of filling."""
-    slots = parse_retrofit(model.slots)
-    retrofit = {address: slots[address] for address in model.retrofit if address in slots}
-    with torch.device("meta"):
-        twin, filled = assemble(model.frame, slots, retrofit, num_classes=model.num_classes)
-    names = {id(module): name for name, module in twin.named_modules()}
-    places = [Place(each, names[id(each.module)]) for each in filled if id(each.module) in names]
-    return [place for place in places if place.name.partition(".")[0] in ("backbone", "encoder")]
-
-
 def find_replaced(teacher: RTDETR, student: RTDETR, image_size: tuple[int, int]) -> Replaced:
     """Where the student's parts differ from the teacher's, seen at that image size (height, width)."""
     known = _by_address(places_of(teacher))
@@ -70,11 +44,6 @@ def find_replaced(teacher: RTDETR, student: RTDETR, image_size: tuple[int, int])
         name = _matching(shared, *shapes)
         (names if name else unmatched).append(name or place.address)
     return Replaced(tuple(_outermost(names)), tuple(dict.fromkeys(unmatched)))
-
-
-def under(name: str, address: str) -> bool:
-    """Whether a module or tensor is, or lies in, the module at an address."""
-    return name == address or name.startswith(f"{address}.")
 
 
 def _by_address(places: Iterable[Place]) -> dict[str, list[Place]]:

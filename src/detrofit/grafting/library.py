@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from detrofit.distillation.replaced import Place, places_of, under
 from detrofit.distillation.swap import State, put_trained, with_swaps
 from detrofit.errors import DetrofitError, nearest
 from detrofit.model.build import assemble
 from detrofit.model.detector import RTDETR
+from detrofit.model.places import Place, places_of, under
 from detrofit.parts.retrofit import PartChoice, expand_address, parse_choice, parse_retrofit
 from detrofit.parts.slots import (
     ENCODER_DOWNSAMPLE,

@@ -8,17 +8,22 @@ import torch
 from torch import nn
 
 from detrofit.config.schema import TrainSettings
-from detrofit.errors import DetrofitError, nearest
+from detrofit.errors import DetrofitError
+from detrofit.model.detector import RTDETR
+from detrofit.model.places import modules_at, under
+from detrofit.parts.retrofit import expand_address
 from detrofit.training.plan import Plan
 
 
-def make_optimizer(model: nn.Module, settings: TrainSettings, plan: Plan) -> torch.optim.AdamW:
+def make_optimizer(model: RTDETR, settings: TrainSettings, plan: Plan) -> torch.optim.AdamW:
     """AdamW with the published groups: norms and biases without decay, the backbone at a rate of its own.
 
     `lr_by_slot` multiplies the rate of all under an address; the longest address that matches counts.
     """
-    factors = {"backbone": plan.backbone_lr_factor, **settings.lr_by_slot}
-    _check_addresses(model, settings.lr_by_slot, "train.lr_by_slot")
+    by_address = {single: rate for given, rate in settings.lr_by_slot.items() for single in expand_address(given)}
+    factors = {"backbone": plan.backbone_lr_factor}
+    for address in sorted(by_address, key=len):
+        factors |= dict.fromkeys(modules_at(model, address, "train.lr_by_slot"), by_address[address])
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -42,23 +47,21 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["peak_lr"] * factor
 
 
-def freeze(model: nn.Module, addresses: Iterable[str]) -> None:
+def freeze(model: RTDETR, addresses: Iterable[str]) -> None:
     """No gradients for anything under these addresses, and their batch norms keep their statistics."""
-    addresses = list(addresses)
-    _check_addresses(model, addresses, "train.freeze")
+    modules = [name for address in addresses for name in modules_at(model, address, "train.freeze")]
     for name, parameter in model.named_parameters():
-        if any(_under(name, address) for address in addresses):
+        if any(under(name, module) for module in modules):
             parameter.requires_grad_(False)
 
 
-def freeze_norms(model: nn.Module, addresses: Iterable[str]) -> list[nn.Module]:
+def freeze_norms(model: RTDETR, addresses: Iterable[str]) -> list[nn.Module]:
     """The batch norms under these addresses, their weights frozen; the loop keeps them in eval mode."""
-    addresses = list(addresses)
-    _check_addresses(model, addresses, "train.frozen_norms")
+    modules = [name for address in addresses for name in modules_at(model, address, "train.frozen_norms")]
     frozen: list[nn.Module] = [
         module
         for name, module in model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and any(_under(name, address) for address in addresses)
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and any(under(name, each) for each in modules)
     ]
     for norm in frozen:
         norm.requires_grad_(False)
@@ -66,16 +69,6 @@ def freeze_norms(model: nn.Module, addresses: Iterable[str]) -> list[nn.Module]:
 
 
 def _factor(name: str, factors: Mapping[str, float]) -> float:
-    matching = [address for address in factors if _under(name, address)]
+    """The factor of the innermost module around a parameter that has one."""
+    matching = [module for module in factors if under(name, module)]
     return factors[max(matching, key=len)] if matching else 1.0
-
-
-def _under(name: str, address: str) -> bool:
-    return name == address or name.startswith(f"{address}.")
-
-
-def _check_addresses(model: nn.Module, addresses: Iterable[str], setting: str) -> None:
-    names = [name for name, _ in model.named_modules()]
-    for address in addresses:
-        if address not in names:
-            raise DetrofitError(f"{setting}: the model has nothing at '{address}'{nearest(address, names)}")

@@ -18,10 +18,11 @@ from detrofit.data.loader import TrainingLoader
 from detrofit.distillation.features import Batch, Capture, Lessons, endless_batches
 from detrofit.distillation.local import LocalSettings, LocalTraining, Trainee
 from detrofit.distillation.norms import reestimate_norms
-from detrofit.distillation.replaced import find_replaced, under
+from detrofit.distillation.replaced import find_replaced
 from detrofit.errors import DetrofitError
 from detrofit.model.build import build_model
 from detrofit.model.detector import RTDETR
+from detrofit.model.places import under
 from detrofit.training.devices import Devices
 from detrofit.training.state import FILE as STATE
 from detrofit.weights.model_file import is_model_file, load_model

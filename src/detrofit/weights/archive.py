@@ -12,6 +12,7 @@ from detrofit.weights.old_archive import BEGINNING, OldArchive
 from detrofit.weights.storages import Storage, TensorBuilder
 
 _ZIPPED = b"PK\x03\x04"  # as torch itself tells: a directory of a zip may stand at the end of anything
+_POINTER = b"version https://git-lfs"  # what a clone has in place of a large file that was not fetched
 _MOST_ENTRIES = 200_000
 
 
@@ -23,9 +24,11 @@ def read_archive(file: Path) -> Any:
     """
     try:
         with file.open("rb") as opened:
-            beginning = opened.read(len(BEGINNING))
-            if beginning == BEGINNING:
+            beginning = opened.read(len(_POINTER))
+            if beginning.startswith(BEGINNING):
                 return OldArchive(opened).content()
+        if beginning == _POINTER:
+            raise DetrofitError("it is Git LFS's pointer to the file; run `git lfs pull` in the clone that it lies in")
         if not beginning.startswith(_ZIPPED):
             raise DetrofitError("it is damaged, or neither a file of torch nor of safetensors")
         with zipfile.ZipFile(file) as archive:

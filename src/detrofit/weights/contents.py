@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 from torch import Tensor
 
 from detrofit.errors import DetrofitError
 from detrofit.weights.archive import read_archive
+from detrofit.weights.tensor_file import read_tensors
 
 WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder; the first is preferred
 CONFIG = "config.json"
@@ -35,8 +34,8 @@ def read_content(path: Path) -> Any:
         with file.open("rb") as opened:
             if opened.read(9)[8:] != b"{":
                 return read_archive(file)
-        return safetensors.torch.load_file(file)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        return read_tensors(file)
+    except (OSError, ValueError) as error:
         raise DetrofitError(f"{file} is no readable checkpoint (damaged or truncated): {error}") from None
 
 

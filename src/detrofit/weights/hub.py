@@ -48,7 +48,7 @@ def parse_hub_name(text: str) -> HubName | None:
     match = _NAME.fullmatch(text)
     if match:
         pieces = re.split("[/@]", text.removeprefix("hf:"))
-        if any(piece in ("", ".", "..") or set(piece) & set("\\:") for piece in pieces):
+        if any(piece in ("", ".", "..") or set(piece) & set("\\:\0") for piece in pieces):
             raise DetrofitError(f"'{text}' is no name on the hub: it leads out of a repository")
         return HubName(match["repository"], match["revision"] or "main", match["file"])
     return HubName(text) if _BARE.fullmatch(text) and not text.lower().endswith(_FILES) else None
@@ -72,6 +72,12 @@ def fetch_from_hub(name: HubName, patience: Patience = "long") -> Path:
     Args:
         patience: with a hub that is silent; "none" uses what is cached alone.
     """
+    import huggingface_hub.utils as hub
+
+    try:
+        hub.validate_repo_id(name.repository)
+    except hub.HFValidationError as error:
+        raise DetrofitError(f"{name} is no name on the hub: {error}") from None
     wanted = WEIGHTS_FILES if name.file is None else (name.file,)
     for file in wanted:
         if (cached := _cached(name, file)) is not None:

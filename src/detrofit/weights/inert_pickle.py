@@ -18,6 +18,7 @@ LONGEST = 16 * 2**20  # bytes; a whole detector with its optimizer takes less th
 _MOST_INSTRUCTIONS = 3_000_000  # the same takes some hundred thousand; each may cost two hundred bytes of memory
 _LONGEST_NAME = 300
 _PLAIN_KEYS = (str, bytes, int, float, bool, type(None))
+_LARGEST_KEY = 2**60  # larger numbers may be chosen such that all have one hash, and a dictionary takes for ever
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ class _Machine:
             raise ValueError("entries for something that is no dictionary")
         for key, value in zip(pairs[::2], pairs[1::2]):
             # A hash of nested tuples can take for ever; no entry with such a key is a weight.
-            if isinstance(key, _PLAIN_KEYS):
+            if isinstance(key, _PLAIN_KEYS) and not (isinstance(key, int) and abs(key) > _LARGEST_KEY):
                 items[key] = value
 
     def _append(self, values: list[Any]) -> None:

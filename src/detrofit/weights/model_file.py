@@ -21,7 +21,7 @@ from detrofit.model.build import assemble
 from detrofit.parts.registry import get_part, load_plugins
 from detrofit.parts.retrofit import parse_retrofit
 from detrofit.version import __version__
-from detrofit.weights.tensor_file import write_tensors
+from detrofit.weights.tensor_file import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from detrofit.model.detector import RTDETR
@@ -134,8 +134,8 @@ def load_model(file: str | Path, *, plugins: Iterable[str | Path] = (), device: 
 def read_state(file: Path) -> dict[str, Tensor]:
     """The tensors in a model file by name; DetrofitError for a file that is missing or damaged."""
     try:
-        return safetensors.torch.load_file(file)
-    except (OSError, safetensors.SafetensorError, ValueError) as error:
+        return read_tensors(file)
+    except ValueError as error:
         raise DetrofitError(f"{file} is no readable model file (damaged or of another kind): {error}") from None
 
 

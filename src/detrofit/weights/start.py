@@ -114,7 +114,7 @@ def load_start(model: RTDETR, plan: StartPlan, class_names: Sequence[str], requi
         if require:
             raise DetrofitError(f"--require {require[0]}: there are no weights to keep; give some with --weights")
         return Start("nothing", _line_without(plan))
-    require_kept(report, require)
+    require_kept(model, report, require)
     line = f"STARTING FROM {' and '.join(told)}: {report.line()}"
     if report.pretrained == "backbone":
         line += f"; {_COST_OF_BACKBONE}"

@@ -1,4 +1,4 @@
-"""Writing safetensors files, whole or not at all."""
+"""Reading safetensors files, and writing them whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ import safetensors.torch
 from torch import Tensor
 
 from detrofit.files import atomic_write
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name; ValueError in one line for one that is missing, damaged or lies."""
+    try:
+        return safetensors.torch.load_file(file)
+    # The library's own error, and torch's for shapes of no elements that are larger than it can count.
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(str(error).partition("\n")[0]) from None
 
 
 def write_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

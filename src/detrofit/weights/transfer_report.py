@@ -9,8 +9,10 @@ from typing import Any, get_args
 
 from torch import nn
 
-from detrofit.errors import DetrofitError, nearest
+from detrofit.errors import DetrofitError
 from detrofit.model.costs import flops_by_module
+from detrofit.model.detector import RTDETR
+from detrofit.model.places import modules_at, slots_of, under
 from detrofit.weights.transfer import Kind, TransferReport
 
 _COUNTER = "num_batches_tracked"
@@ -25,7 +27,10 @@ _WORDS: Mapping[Kind, str] = {
 
 @dataclass
 class SlotTransfer:
-    """One address: its parameters and operations (of layers with parameters) by what became of them."""
+    """One slot, all its places together: parameters and operations (of layers with some) by what became of them.
+
+    `address` is the slot's; of what lies in no slot, two levels of its name.
+    """
 
     address: str
     parameters: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(_KINDS, 0))
@@ -38,26 +43,28 @@ class SlotTransfer:
         counts["fresh"] += number - taken
 
 
-def slot_transfers(model: nn.Module, report: TransferReport, image_size: tuple[int, int]) -> list[SlotTransfer]:
-    """What was taken over under each address, in the order of the model.
+def slot_transfers(model: RTDETR, report: TransferReport, image_size: tuple[int, int]) -> list[SlotTransfer]:
+    """What was taken over in each slot, in the order of the model.
 
-    A layer's operations count as its largest tensor does: its weight.
+    A tensor counts in the innermost slot that it lies in, and a layer's operations as its largest tensor does: its
+    weight.
     """
     slots: dict[str, SlotTransfer] = {}
+    addresses = slots_of(model, report.sizes)
     for name, number in report.sizes.items():
-        slot = slots.setdefault(address_of(name), SlotTransfer(address_of(name)))
+        slot = slots.setdefault(addresses[name], SlotTransfer(addresses[name]))
         slot.add(slot.parameters, report.kinds[name], number, report.class_share)
     for name, flops in _own_flops(model, image_size).items():
         own = [f"{name}.{key}" for key, _ in model.get_submodule(name).named_parameters(recurse=False)]
         if own:
             weight = max(own, key=report.sizes.__getitem__)
-            slot = slots[address_of(weight)]
+            slot = slots[addresses[weight]]
             slot.add(slot.flops, report.kinds[weight], flops, report.class_share)
     return list(slots.values())
 
 
 def transfer_json(
-    model: nn.Module, report: TransferReport, image_size: tuple[int, int], **facts: Any
+    model: RTDETR, report: TransferReport, image_size: tuple[int, int], **facts: Any
 ) -> dict[str, Any]:
     """All of it as the content of `transfer.json`: totals, slots, names of tensors that were not kept whole."""
     slots = slot_transfers(model, report, image_size)
@@ -73,7 +80,7 @@ def transfer_json(
 
 
 def transfer_lines(content: Mapping[str, Any]) -> list[str]:
-    """Lines for people from what `transfer_json` gave: the shares, then each address that was not kept whole."""
+    """Lines for people from what `transfer_json` gave: the shares, then each slot that was not kept whole."""
     parameters, flops = content["shares_of_parameters"], content["shares_of_flops"]
     lines = [f"of the parameters: {_in_words(parameters)}; of the operations: {_in_words(flops)}"]
     for slot in content["slots"]:
@@ -84,25 +91,17 @@ def transfer_lines(content: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def require_kept(report: TransferReport, addresses: Iterable[str]) -> None:
+def require_kept(model: RTDETR, report: TransferReport, addresses: Iterable[str]) -> None:
     """DetrofitError unless every tensor under each of `addresses` was taken over."""
     for address in addresses:
-        under = [name for name in report.kinds if _under(name, address)]
-        if not under:
-            known = dict.fromkeys(address_of(name) for name in report.kinds)
-            raise DetrofitError(f"--require {address}: the model has no such address{nearest(address, known)}")
-        lost = [name for name in under if report.kinds[name] != "kept" and not name.endswith(_COUNTER)]
+        asked_by = f"--require {address}"
+        modules = [address] if address in report.kinds else modules_at(model, address, asked_by)
+        inside = [name for name in report.kinds if any(under(name, module) for module in modules)]
+        if not inside:
+            raise DetrofitError(f"{asked_by}: what is there in this model has no weights")
+        lost = [name for name in inside if report.kinds[name] != "kept" and not name.endswith(_COUNTER)]
         if lost:
-            raise DetrofitError(f"--require {address}: {len(lost)} tensors under it were not kept, first '{lost[0]}'")
-
-
-def address_of(name: str) -> str:
-    """The address that a tensor is counted under: two levels of its name."""
-    return ".".join(name.split(".")[:2])
-
-
-def _under(name: str, address: str) -> bool:
-    return name == address or name.startswith(f"{address}.")
+            raise DetrofitError(f"{asked_by}: {len(lost)} tensors under it were not kept, first '{lost[0]}'")
 
 
 def _shares(counts: Iterable[Mapping[Kind, int]]) -> dict[Kind, float]:

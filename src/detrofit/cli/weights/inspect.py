@@ -13,6 +13,7 @@ def inspect(
     ],
 ) -> None:
     """Tell whose weights a file holds, for which model and classes; nothing in it is executed."""
+    from rich.markup import escape
     from rich.table import Table
 
     from detrofit.cli.console import table_console
@@ -21,5 +22,5 @@ def inspect(
 
     table = Table("what", "value")
     for what, value in inspect_weights(fetch(file)).items():
-        table.add_row(what, value)
+        table.add_row(what, escape(value))
     table_console().print(table)
