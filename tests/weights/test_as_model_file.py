@@ -100,6 +100,7 @@ def test_val_scores_other_programs_weights(
     told = capsys.readouterr()
     assert "test: 4 images" in told.out and (tmp_path / "out" / "predictions.json").is_file()
     assert ("warning: theirs.safetensors does not name its classes" in told.err) == (form == "official")
+    assert ", here rtdetr-n; licence: " in told.err, "whose weights they are, and on what terms"
 
 
 def test_export_writes_other_programs_weights(foreign: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
@@ -124,21 +125,43 @@ def test_import_with_what_a_checkpoint_does_not_tell(checkpoint: Path, tmp_path:
         import_weights(str(checkpoint), out, {"samplin": "discrete"})
 
 
-def test_train_freezes_what_it_is_told(checkpoint: Path, tiny_data: Path, tmp_path: Path) -> None:
+def test_train_freezes_what_it_is_told(checkpoint: Path, tiny_data: Path, tmp_path: Path, capsys: Any) -> None:
     words = ["--data", str(tiny_data), *TINY]
-    words += ["--weights", str(checkpoint), "--freeze", "backbone.stem,backbone.stage1", "--set", f"runs={tmp_path}"]
+    words += [
+        "--weights",
+        str(checkpoint),
+        "--freeze",
+        "backbone.stem,backbone.stage[1,2].conv,backbone.stage1",
+        "--set",
+        f"runs={tmp_path}",
+    ]
     words += ["--set", "train.frozen_norms=[backbone]", "--set", "train.lr_by_slot={encoder: 0.0}", "--name", "run"]
-    assert main(["train", "rtdetr-n", *words, "--set", "model.num_denoising=10", "--require", "backbone"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "rtdetr-n",
+                *words,
+                "--set",
+                "model.num_denoising=10",
+                "--require",
+                "backbone.stage[1,2,3,4].block",
+            ]
+        )
+        == 0
+    )
     before, after = (
         build("rtdetr-n", num_classes=2, seed=3).state_dict(),
         load_file(tmp_path / "run" / "last.safetensors"),
     )
     changed = {name for name, tensor in after.items() if name in before and not torch.equal(tensor, before[name])}
-    assert not [name for name in changed if name.startswith(("backbone.stem.", "backbone.stage1."))]
+    frozen = ("backbone.stem.", "backbone.stage1.", "backbone.stage2.block0.conv2.")
+    assert not [name for name in changed if name.startswith(frozen)]
     assert not [name for name in changed if name.startswith("backbone.") and ".norm." in name]
     assert "backbone.stage2.block0.conv1.conv.weight" in changed
     trained = [name for name in changed if name.startswith("encoder.") and not name.endswith(STATISTICS)]
     assert not trained, "a rate of zero"
     assert "encoder.input_projection.stride8.norm.running_mean" in changed, "norms that are not frozen go on measuring"
+    assert "its unnamed classes taken in their order" in capsys.readouterr().out
     info = read_info(tmp_path / "run" / "last.safetensors").trained
     assert info["started_from"].startswith("official RT-DETR ") and info["licence_of_start"].startswith("Apache-2.0")

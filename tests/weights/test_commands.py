@@ -73,6 +73,7 @@ def test_import_and_inspect(folder: Path, tmp_path: Path, capsys: pytest.Capture
     assert "Hugging Face RT-DETR, here rtdetr-r18, 3 classes; licence: Apache-2.0" in capsys.readouterr().out
     assert read_info(out).class_names == NAMES
     assert read_info(out).trained["imported_from"] == f"Hugging Face RT-DETR {folder.name}"
+    assert "0.500, not chosen for this model" in model_card(out)
     own, given = load_model(out).state_dict(), build("rtdetr-r18", num_classes=3).state_dict()
     assert all(torch.equal(own[name], tensor) for name, tensor in given.items())
     for path in (folder, out):
@@ -185,7 +186,9 @@ def test_the_configuration_of_a_card_builds_the_model_again(tmp_path: Path) -> N
 
 def test_a_training_starts_from_it_and_says_what_it_took(folder: Path) -> None:
     model = build("rtdetr-r18", {"backbone.stage4.block": "extradw"}, num_classes=2)
-    start = start_from(model, folder, ("white", "dog"), ["backbone.stage[1,2,3].block", "encoder.fusion_block", "encoder"])
+    start = start_from(
+        model, folder, ("white", "dog"), ["backbone.stage[1,2,3].block", "encoder.fusion_block", "encoder"]
+    )
     assert start.pretrained == "model" and "licence: Apache-2.0" in start.line
     content = transfer_json(model, start.report, (64, 64), weights="x")
     slots = {slot["address"]: slot for slot in content["slots"]}

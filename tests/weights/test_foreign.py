@@ -15,6 +15,7 @@ from detrofit import build
 from detrofit.errors import DetrofitError
 from detrofit.model.detector import RTDETR
 from detrofit.weights.coco_names import COCO_NAMES
+from detrofit.weights.contents import read_beside
 from detrofit.weights.foreign import read_foreign
 from detrofit.weights.huggingface import to_huggingface
 from tests.weights.layouts import official
@@ -68,6 +69,13 @@ def test_libreyolo(model: RTDETR, tmp_path: Path, family: str) -> None:
     assert found is not None and found.names == ("red", "white", "platelet")
 
 
+def test_the_input_size_that_a_file_states(model: RTDETR, tmp_path: Path) -> None:
+    for stated, size in {480: (480, 480), 500: (640, 640), "480": (640, 640), 2**40: (640, 640)}.items():
+        torch.save(libreyolo(official(model.state_dict()), imgsz=stated), tmp_path / "a.pt")
+        found = read_foreign(tmp_path / "a.pt")
+        assert found is not None and found.input_size == size
+
+
 def test_libreyolos_made_up_names_and_other_families(model: RTDETR, tmp_path: Path) -> None:
     state = official(model.state_dict())
     torch.save(libreyolo(state, names={0: "class_0", 1: "class_1", 2: "class_2"}), tmp_path / "a.pt")
@@ -94,6 +102,29 @@ def test_hugging_face(model: RTDETR, tmp_path: Path, form: str) -> None:
     check(path, model, "rtdetr-r18", "Hugging Face RT-DETR")
     found = read_foreign(path)
     assert found is not None and found.names == ("red", "white", "platelet") and found.settings == {"num_queries": 100}
+    assert found.input_size == (640, 640) and found.licence.startswith("no model card states one")
+    (folder / "preprocessor_config.json").write_text('{"size": {"height": 320, "width": 480}}', "utf-8")
+    (folder / "README.md").write_text("---\ntags: [a]\nlicense: cc-by-nc-4.0\n---\n# Cells\n", "utf-8")
+    found = read_foreign(path)
+    assert found is not None and found.input_size == (320, 480)
+    assert found.licence == "cc-by-nc-4.0, as its model card states"
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: 'mit'\n---\n", "mit"),
+        ("---\ntags: []\n---\nlicense: mit\n", None),
+        ("# A\n\nlicense: mit\n", None),
+        ("---\nlicense: " + "x" * 5000 + "\n---\n", None),
+        ("---\n" + "a\n" * 200_000, None),
+        ("---\nlicense: [\x1b]0;\n---\n", None),
+    ],
+)
+def test_a_licence_is_what_the_head_of_a_model_card_says(tmp_path: Path, card: str, licence: str | None) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "rt_detr"}', "utf-8")
+    (tmp_path / "README.md").write_text(card, "utf-8")
+    assert read_beside(tmp_path).licence == licence
 
 
 @pytest.mark.parametrize(
@@ -102,6 +133,7 @@ def test_hugging_face(model: RTDETR, tmp_path: Path, form: str) -> None:
         ({"decoder_offset_scale": 0.3}, "has decoder_offset_scale 0.3, where every model of the zoo has 0.5"),
         ({"encode_proj_layers": [1]}, r"has encode_proj_layers \[1\], where every"),
         ({"num_queries": 10**12}, "num_queries"),
+        ({"backbone_config": {"hidden_act": "silu"}}, "has hidden_act 'silu', where every model of the zoo has 'relu'"),
     ],
 )
 def test_a_configuration_with_other_outputs_is_refused(
@@ -111,6 +143,10 @@ def test_a_configuration_with_other_outputs_is_refused(
               tmp_path / "model.safetensors")  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "rt_detr_v2", **changed}), "utf-8")
     with pytest.raises(DetrofitError, match=words):
+        read_foreign(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "rt_detr"}), "utf-8")
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_normalize": True}), "utf-8")
+    with pytest.raises(DetrofitError, match=r"its preprocessor_config\.json has do_normalize True"):
         read_foreign(tmp_path)
 
 

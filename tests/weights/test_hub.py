@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save
 
 from detrofit.errors import DetrofitError
+from detrofit.weights.contents import read_beside
 from detrofit.weights.fetch import fetch
 from detrofit.weights.hub import HubName, parse_hub_name, within
 from tests.weights.server import Files
@@ -34,8 +35,10 @@ def refusal(weights: str) -> str:
 
 @pytest.mark.parametrize("name", ["hf:org/name", "org/name"])
 def test_weights_and_configuration_come_and_stay(files: Files, name: str) -> None:
+    files.content[REPOSITORY + "README.md"] = b"---\nlicense: mit\n---\n"
     file = fetch(name)
     assert file.read_bytes() == WEIGHTS and (file.parent / "config.json").is_file()
+    assert read_beside(file).licence == "mit", "what belongs to the weights comes with them"
     asked = len(files.asked)
     assert fetch(name) == file and len(files.asked) == asked, "the cache answers without the hub"
 

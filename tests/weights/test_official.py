@@ -9,6 +9,7 @@ from torch import Tensor
 from detrofit import build
 from detrofit.config.models import model_names
 from detrofit.errors import DetrofitError
+from detrofit.weights.contents import Beside
 from detrofit.weights.foreign import _from_official
 from detrofit.weights.names import NameMap, conv_and_norm, strides_of
 from detrofit.weights.official import from_official
@@ -86,7 +87,7 @@ def test_every_published_model_is_recognised(name: str) -> None:
         own = build(name, num_classes=80).state_dict()
         state = official(own, version=2 if name.startswith("rtdetrv2-") else 1)
     content = {"ema": {"module": state}, "model": {}} if name.startswith("rtdetrv2-") else {"model": state}
-    found = _from_official(content, {})
+    found = _from_official(content, Beside())
     assert found is not None and found.model == name and not found.settings
     assert all(found.state[key] is tensor for key, tensor in own.items() if not key.endswith("num_batches_tracked"))
     assert found.names[0] == "person" and found.licence.startswith("Apache-2.0")
@@ -96,5 +97,5 @@ def test_learnt_queries_are_recognised() -> None:
     with torch.device("meta"):
         state = official(build("rtdetr-r18", num_classes=80).state_dict())
         state["decoder.tgt_embed.weight"] = torch.zeros(150, 256)
-    found = _from_official({"model": state}, {})
+    found = _from_official({"model": state}, Beside())
     assert found is not None and found.settings == {"learnt_queries": True, "num_queries": 150}

@@ -64,6 +64,17 @@ def test_kernels_of_another_size_are_padded_or_cut_about_their_middle():
     assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in back.state_dict().items())
 
 
+@pytest.mark.parametrize("queries", [12, 30])
+def test_of_learnt_queries_the_first_are_taken(queries):
+    source, model = nano(2, seed=5, learnt_queries=True), nano(2, learnt_queries=True, num_queries=queries)
+    name, both = "decoder.query_selection.learnt_content.weight", min(20, queries)
+    own = model.state_dict()[name].clone()
+    report = transfer(model, source.state_dict(), ["a", "b"], ["a", "b"])
+    assert report.resized == [name] and not report.fresh
+    assert torch.equal(model.state_dict()[name][:both], source.state_dict()[name][:both])
+    assert torch.equal(model.state_dict()[name][both:], own[both:])
+
+
 def test_classes_are_the_same_in_the_spelling_that_data_sets_share():
     source, model = nano(4, seed=5), nano(4)
     names = ["person", "traffic light", "tv", "Person"]

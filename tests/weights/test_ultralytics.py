@@ -24,10 +24,10 @@ def test_each_tensor_finds_its_place(tmp_path: Path, size: str) -> None:
     }
     state["decoder.denoising.embedding.weight"][-1] = 0
     theirs = ultralytics(state, size)
-    torch.save({"model": theirs, "epoch": -1}, tmp_path / "anything.pt")
+    torch.save({"model": theirs, "epoch": -1, "train_args": {"imgsz": 320}}, tmp_path / "anything.pt")
     found = read_foreign(tmp_path / "anything.pt")
     assert found is not None and (found.source, found.model) == ("Ultralytics RT-DETR", f"rtdetr-{size}")
-    assert found.state.keys() == state.keys()
+    assert found.state.keys() == state.keys() and found.input_size == (320, 320)
     for name, tensor in state.items():
         torch.testing.assert_close(
             found.state[name], tensor, atol=1e-6, rtol=0, msg=lambda text, at=name: f"{at}: {text}"

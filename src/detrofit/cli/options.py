@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,4 +66,16 @@ def model_file(file: str | None, weights: str | None) -> Iterator[tuple[Path, bo
     from detrofit.weights.import_file import as_model_file
 
     with as_model_file(named) as path:
-        yield path, Path(named) in (path, path.parent)
+        in_place = Path(named) in (path, path.parent)
+        if not in_place:
+            _tell_of(path)
+        yield path, in_place
+
+
+def _tell_of(file: Path) -> None:
+    """Whose weights were downloaded, or made into a model file for now, and their licence."""
+    from detrofit.weights.model_file import read_info
+
+    info = read_info(file)
+    source = info.trained.get("imported_from", "Detrofit")
+    print(f"weights of {source}, here {info.name}; licence: {info.licence}", file=sys.stderr)

@@ -13,7 +13,7 @@ from detrofit.config.models import checked_frame, stock_model
 from detrofit.model.costs import count_flops, count_parameters
 from detrofit.model.detector import RTDETR
 from detrofit.parts.registry import get_part
-from detrofit.weights.model_file import load_model, read_info
+from detrofit.weights.model_file import ModelInfo, load_model, read_info
 
 _NO_LICENCE = "not stated in the file; those of the data and of the weights that it started from apply"
 _HUB_LICENCES = ("Apache-2.0", "AGPL-3.0", "MIT", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0")  # as hubs know them
@@ -38,7 +38,7 @@ def model_card(file: Path, plugins: tuple[Path, ...] = ()) -> str:
                 "input": f"{height} x {width} pixels (height x width), resized without keeping the ratio",
                 "parameters": f"{count_parameters(model):,}",
                 "operations": f"{count_flops(model, info.input_size) / 1e9:.1f} GFLOPs for one picture",
-                "threshold": f"{info.threshold:.3f}, chosen on the validation split",
+                "threshold": f"{info.threshold:.3f}, {_threshold_from(info)}",
             }
         ),
         "## Training and metrics\n\n" + (_table(_flat(facts)) if facts else "The file does not say."),
@@ -50,6 +50,11 @@ def model_card(file: Path, plugins: tuple[Path, ...] = ()) -> str:
         f"```sh\ndetrofit predict {file.name} picture.jpg\n```",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _threshold_from(info: ModelInfo) -> str:
+    """Where the threshold is from: weights of other programs come without one."""
+    return "not chosen for this model" if "imported_from" in info.trained else "chosen on the validation split"
 
 
 def _licence(facts: dict[str, Any]) -> str:

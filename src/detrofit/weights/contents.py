@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,11 @@ from detrofit.weights.archive import read_archive
 from detrofit.weights.tensor_file import read_tensors
 
 WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder; the first is preferred
-CONFIG = "config.json"
+CONFIG, PREPROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
+BESIDE = (CONFIG, PREPROCESSOR, CARD)  # what of such a folder belongs to the weights
+_LARGEST_CARD = 2**20
+# The licence in the block of metadata that a model card begins with.
+_LICENCE = re.compile(r"---\n(?:(?!---\n).*\n)*?license: *[\"']?([\w.-]{1,60})[\"']? *\n")
 # Where a checkpoint keeps its tensors: the average where there is one, then the model, then what lies open.
 _PLACES = (("ema", "module"), ("ema",), ("model",), ("state_dict",), ())
 _WRAPPED = "module."  # before each name where a model was trained on several devices
@@ -64,17 +70,46 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= _LONGEST_NAME and value.isprintable()
 
 
-def read_config(path: Path) -> Mapping[str, Any]:
-    """The RT-DETR configuration of transformers in a folder, or beside a file; empty without one."""
-    file = (path if path.is_dir() else path.parent) / CONFIG
+@dataclass(frozen=True)
+class Beside:
+    """What lies beside weights of transformers' RT-DETR; empty for other weights, and where it is missing.
+
+    Attributes:
+        config, preprocessor: of the model, and of what brings pictures to it.
+        licence: as the model card states it.
+    """
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    preprocessor: Mapping[str, Any] = field(default_factory=dict)
+    licence: str | None = None
+
+
+def read_beside(path: Path) -> Beside:
+    """What lies in a folder of weights, or beside a file; DetrofitError for a configuration that is damaged."""
+    folder = path if path.is_dir() else path.parent
+    config = _read_json(folder / CONFIG)
+    if not str(config.get("model_type", "")).startswith("rt_detr"):
+        return Beside()
+    return Beside(config, _read_json(folder / PREPROCESSOR), _stated_licence(folder / CARD))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        config = json.loads(file.read_text("utf-8"))
+        content = json.loads(file.read_text("utf-8"))
     except (ValueError, OSError, RecursionError) as error:
         raise DetrofitError(f"{file} is no readable configuration: {error}") from None
-    known = isinstance(config, dict) and str(config.get("model_type", "")).startswith("rt_detr")
-    return config if known else {}
+    return content if isinstance(content, dict) else {}
+
+
+def _stated_licence(card: Path) -> str | None:
+    try:
+        with card.open(encoding="utf-8", errors="replace") as opened:
+            found = _LICENCE.match(opened.read(_LARGEST_CARD))
+    except OSError:
+        return None
+    return found[1] if found else None
 
 
 def is_weights_folder(path: Path) -> bool:

@@ -20,9 +20,10 @@ from detrofit.config.models import frame_and_choices, model_names
 from detrofit.errors import DetrofitError
 from detrofit.model.build import assemble
 from detrofit.weights.coco_names import COCO_NAMES
-from detrofit.weights.contents import plain_tensors, read_config, read_content
+from detrofit.weights.contents import Beside, plain_tensors, read_beside, read_content
 from detrofit.weights.huggingface import from_huggingface
 from detrofit.weights.inert_pickle import Inert
+from detrofit.weights.model_file import is_input_size
 from detrofit.weights.official import from_official
 from detrofit.weights.pickled_module import module_tensors, modules_of
 from detrofit.weights.ultralytics import EPS, from_ultralytics, is_ultralytics
@@ -31,6 +32,7 @@ _HEAD = "decoder.score_head.layer0.weight"
 _LEARNT = "decoder.query_selection.learnt_content.weight"
 _OFFSETS = "decoder.layer0.cross_attention.sampling_offsets.bias"
 _HEADS = 8
+_INPUT_SIZE = (640, 640)  # what every published RT-DETR was trained at
 _OFFICIAL = re.compile(r"(encoder\.(input_proj|lateral_convs)|decoder\.(dec_score_head|enc_output))\.")
 # What transformers lets one choose, and every model of the zoo has like this: other values give other outputs.
 _FIXED: Mapping[str, Any] = {
@@ -50,6 +52,8 @@ _FIXED: Mapping[str, Any] = {
     "positional_encoding_temperature": 10000,
     "with_box_refine": True,
 }
+_FIXED_BACKBONE = {"downsample_in_bottleneck": False, "downsample_in_first_stage": False, "hidden_act": "relu"}
+_FIXED_PREPROCESSOR = {"do_normalize": False, "do_rescale": True}
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Foreign:
         settings: numbers of the frame that differ from the zoo model's.
         class_names: by class id; None where nothing tells them.
         licence: what is known about the licence.
+        input_size: height and width in pixels that it was trained for; the published models' where nothing tells.
     """
 
     source: str
@@ -71,6 +76,7 @@ class Foreign:
     settings: dict[str, Any] = field(default_factory=dict)
     class_names: tuple[str, ...] | None = None
     licence: str = "unknown: ask whoever gave you the file"
+    input_size: tuple[int, int] = _INPUT_SIZE
 
     @property
     def num_classes(self) -> int:
@@ -95,10 +101,10 @@ def read_foreign(path: Path) -> Foreign | None:
     Nothing of the file is executed. Raises DetrofitError for one that is missing, damaged or of a variant that no
     model here has.
     """
-    config, content = read_config(path), read_content(path)
+    beside, content = read_beside(path), read_content(path)
     try:
         for recognise in (_from_ultralytics, _from_huggingface, _from_official):
-            found = recognise(content, config)
+            found = recognise(content, beside)
             if found is not None:
                 return found
     except DetrofitError as error:
@@ -112,7 +118,7 @@ def read_foreign(path: Path) -> Foreign | None:
     return None
 
 
-def _from_ultralytics(content: Any, config: Mapping[str, Any]) -> Foreign | None:
+def _from_ultralytics(content: Any, beside: Beside) -> Foreign | None:
     holder = content if isinstance(content, dict) else {}
     module = next((holder[key] for key in ("ema", "model") if isinstance(holder.get(key), Inert)), None)
     state = module_tensors(module) if module is not None else plain_tensors(content)
@@ -121,12 +127,15 @@ def _from_ultralytics(content: Any, config: Mapping[str, Any]) -> Foreign | None
             raise DetrofitError(f"holds a {module.name}; of such models only RT-DETR with HGNetv2 is known here")
         return None
     renamed = from_ultralytics(state, EPS if module is None else _eps(module))
+    options = holder.get("train_args")
+    side = options.get("imgsz") if isinstance(options, dict) else None
     return _as_zoo_model(
         "Ultralytics RT-DETR",
         renamed,
         ["rtdetr-l", "rtdetr-x"],
         class_names=_names(module.state.get("names")) if module is not None else None,
         licence="AGPL-3.0, or Ultralytics' enterprise licence, as Ultralytics states for its weights",
+        input_size=_size(side, side),
     )
 
 
@@ -139,30 +148,44 @@ def _eps(module: Inert) -> float:
     return found.pop() if found else EPS
 
 
-def _from_huggingface(content: Any, config: Mapping[str, Any]) -> Foreign | None:
+def _from_huggingface(content: Any, beside: Beside) -> Foreign | None:
     state = plain_tensors(content)
     if state is None or not any(name.startswith("model.backbone.model.") for name in state):
         return None
+    config, size = beside.config, beside.preprocessor.get("size")
     version = 2 if config.get("model_type") == "rt_detr_v2" or any("n_points_scale" in name for name in state) else 1
     chosen = {"num_queries": config.get("num_queries")}
     if config.get("decoder_method") == "discrete":
         chosen["sampling"] = "discrete"
-    for key, value in _FIXED.items():
-        if config.get(key, value) != value:
-            raise DetrofitError(
-                f"its config.json has {key} {config[key]!r:.60}, where every model of the zoo has {value!r}"
-            )
+    _check_fixed(config, _FIXED, "config.json")
+    _check_fixed(config.get("backbone_config"), _FIXED_BACKBONE, "config.json")
+    _check_fixed(beside.preprocessor, _FIXED_PREPROCESSOR, "preprocessor_config.json")
     return _as_zoo_model(
         f"Hugging Face RT-DETR{'v2' if version == 2 else ''}",
         from_huggingface(state),
         _of_version(version),
         settings={key: value for key, value in chosen.items() if value is not None},
         class_names=_names(config.get("id2label")),
-        licence="Apache-2.0 for the published models; see the model card of the one that you have",
+        licence=f"{beside.licence}, as its model card states"
+        if beside.licence
+        else "no model card states one; Apache-2.0 for the published models",
+        input_size=_size(size.get("height"), size.get("width")) if isinstance(size, dict) else _INPUT_SIZE,
     )
 
 
-def _from_official(content: Any, config: Mapping[str, Any]) -> Foreign | None:
+def _check_fixed(given: Any, fixed: Mapping[str, Any], file: str) -> None:
+    """DetrofitError where a configuration, if there is one, would give other outputs."""
+    for key, value in fixed.items() if isinstance(given, dict) else ():
+        if given.get(key, value) != value:
+            raise DetrofitError(f"its {file} has {key} {given[key]!r:.60}, where every model of the zoo has {value!r}")
+
+
+def _size(height: Any, width: Any) -> tuple[int, int]:
+    """An input size as a file states it; the published models' where that is none."""
+    return (height, width) if is_input_size((height, width)) else _INPUT_SIZE
+
+
+def _from_official(content: Any, beside: Beside) -> Foreign | None:
     state = plain_tensors(content)
     if state is None or not any(_OFFICIAL.match(name) for name in state):
         return None
@@ -189,6 +212,7 @@ def _from_libreyolo(content: Mapping[str, Any], state: Mapping[str, Tensor]) -> 
         _of_version(2 if family == "rtdetrv2" else 1),
         class_names=_names(content.get("names")),
         licence="Apache-2.0 for the published models, as LibreYOLO states; ask whoever trained others",
+        input_size=_size(content.get("imgsz"), content.get("imgsz")),
     )
 
 
@@ -217,6 +241,7 @@ def _as_zoo_model(
     settings: Mapping[str, Any] | None = None,
     class_names: tuple[str, ...] | None = None,
     licence: str,
+    input_size: tuple[int, int] = _INPUT_SIZE,
 ) -> Foreign:
     """The weights with the model of the zoo whose tensors have the same names and shapes."""
     if _HEAD not in state or _OFFSETS not in state or state[_HEAD].ndim != 2:
@@ -232,7 +257,7 @@ def _as_zoo_model(
         differences[name] = [key for key in sorted(own.keys() | shapes.keys()) if own.get(key) != shapes.get(key)]
         if not differences[name]:
             weights = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
-            return Foreign(source, weights, name, chosen, class_names, licence)
+            return Foreign(source, weights, name, chosen, class_names, licence, input_size)
     nearest = min(differences, key=lambda name: len(differences[name]))
     wrong = differences[nearest]
     raise DetrofitError(

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from detrofit.errors import DetrofitError
 from detrofit.files import cache_folder
-from detrofit.weights.contents import CONFIG, WEIGHTS_FILES
+from detrofit.weights.contents import BESIDE, WEIGHTS_FILES
 from detrofit.weights.download import Remote, download
 
 Result = TypeVar("Result")
@@ -64,7 +64,7 @@ def refuse_network(name: str, patience: Patience) -> None:
 
 
 def fetch_from_hub(name: HubName, patience: Patience = "long") -> Path:
-    """The weights of a repository as a local file, the `config.json` that belongs to them beside it where there is one.
+    """The weights of a repository as a local file, beside it what belongs to them (`BESIDE`) where it is there.
 
     What the hub's own cache holds is used without asking the hub. Raises DetrofitError in one line for what is not
     there, not allowed, not reachable, or damaged.
@@ -84,9 +84,9 @@ def fetch_from_hub(name: HubName, patience: Patience = "long") -> Path:
             return cached
     refuse_network(str(name), patience)
     first = PurePosixPath(wanted[0])
-    if first.name in WEIGHTS_FILES:
-        with suppress(_NoSuchFile):  # a backbone's repository need not have one
-            _download(name, str(first.with_name(CONFIG)), patience)
+    for beside in BESIDE if first.name in WEIGHTS_FILES else ():
+        with suppress(_NoSuchFile):  # a backbone's repository need not have them
+            _download(name, str(first.with_name(beside)), patience)
     for file in wanted:
         with suppress(_NoSuchFile):
             return _download(name, file, patience)

@@ -16,8 +16,6 @@ from detrofit.weights.fetch import fetch, is_remote
 from detrofit.weights.foreign import Foreign, read_foreign
 from detrofit.weights.model_file import SUFFIX, ModelInfo, is_model_file, save_model
 
-_INPUT_SIZE = (640, 640)  # what every published RT-DETR was trained at
-
 
 def import_weights(source: str, target: Path, settings: Mapping[str, Any] | None = None) -> Foreign:
     """Write the model file `target` from a file, folder, URL or name on the hub; what was found in it.
@@ -45,7 +43,7 @@ def import_weights(source: str, target: Path, settings: Mapping[str, Any] | None
     facts = {"imported_from": f"{foreign.source} {source if is_remote(source) else file.name}"}
     facts |= {"licence": foreign.licence}
     ids = tuple(range(foreign.num_classes))
-    save_model(target, model, ModelInfo(foreign.model, foreign.names, ids, _INPUT_SIZE, trained=facts))
+    save_model(target, model, ModelInfo(foreign.model, foreign.names, ids, foreign.input_size, trained=facts))
     return foreign
 
 

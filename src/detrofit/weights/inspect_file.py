@@ -22,7 +22,7 @@ def inspect_weights(path: Path) -> dict[str, str]:
         info = read_info(path)
         facts = {"weights of": "Detrofit", "model": info.name, "classes": _classes(info.class_names)}
         facts["input size"] = f"{info.input_size[0]} x {info.input_size[1]}"
-        tensors, licence = read_state(path), str(info.trained.get("licence", "not stated in the file"))
+        tensors, licence = read_state(path), info.licence
     elif (foreign := read_foreign(path)) is None:
         tensors, licence = read_plain(path), "not stated in the file"
         official = "an official backbone alone: ResNet-vd or HGNetv2"
@@ -31,6 +31,7 @@ def inspect_weights(path: Path) -> dict[str, str]:
     else:
         named = "" if foreign.class_names is not None else " (names not in the file)"
         facts = {"weights of": foreign.source, "model": foreign.model, "classes": _classes(foreign.names) + named}
+        facts["input size"] = f"{foreign.input_size[0]} x {foreign.input_size[1]}"
         facts |= {key: str(value) for key, value in foreign.settings.items()}
         tensors, licence = foreign.state, foreign.licence
     numbers = sum(tensor.numel() for tensor in tensors.values())

@@ -52,6 +52,17 @@ class ModelInfo:
     threshold: float = 0.5
     trained: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def licence(self) -> str:
+        """Of the weights, or of those that they started from, as far as the file states one."""
+        stated = self.trained.get("licence") or self.trained.get("licence_of_start")
+        return str(stated or "not stated in the file")
+
+
+def is_input_size(sides: Iterable[Any]) -> bool:
+    """Whether these are a height and a width that a model can have been trained for."""
+    return all(isinstance(side, int) and 32 <= side <= _LARGEST_SIDE and side % 32 == 0 for side in sides)
+
 
 class _Version(BaseModel):
     """What every format has, to say which version reads it."""
@@ -83,7 +94,7 @@ class _Description(_Version):
     def _check_together(self) -> _Description:
         if not self.model.num_classes == len(self.info.class_names) == len(self.info.category_ids):
             raise ValueError(f"{self.model.num_classes} classes with {len(self.info.class_names)} names")
-        if not all(32 <= side <= _LARGEST_SIDE and side % 32 == 0 for side in self.info.input_size):
+        if not is_input_size(self.info.input_size):
             raise ValueError(f"an input size of {self.info.input_size}")
         return self
 

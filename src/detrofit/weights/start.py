@@ -15,7 +15,7 @@ from detrofit.model.build import assemble
 from detrofit.model.detector import RTDETR
 from detrofit.weights.backbone import BACKBONE_ORIGINS, load_backbone
 from detrofit.weights.fetch import Patience, fetch
-from detrofit.weights.foreign import read_foreign
+from detrofit.weights.foreign import read_foreign, unnamed_classes
 from detrofit.weights.model_file import is_model_file, read_info, read_state
 from detrofit.weights.published import Published, published_backbone, published_detector
 from detrofit.weights.transfer import TransferReport, transfer
@@ -162,13 +162,14 @@ def _load(model: RTDETR, source: Source, class_names: Sequence[str]) -> tuple[st
     file = source.file if source.file.exists() else fetch(source.weights)  # on another machine than the main process
     if file.is_file() and is_model_file(file):
         info = read_info(file)
-        stated = source.licence or info.trained.get("licence") or info.trained.get("licence_of_start")
         report = transfer(model, read_state(file), info.class_names, class_names)
-        return "detrofit", str(stated or "not stated in the file"), report
+        return "detrofit", source.licence or info.licence, report
     foreign = read_foreign(file)
     if foreign is not None:
-        report = transfer(model, foreign.state, foreign.names, class_names)
-        return foreign.source, source.licence or foreign.licence, report
+        unnamed = foreign.names == unnamed_classes(len(class_names))
+        report = transfer(model, foreign.state, class_names if unnamed else foreign.names, class_names)
+        origin = foreign.source + (", its unnamed classes taken in their order" if unnamed else "")
+        return origin, source.licence or foreign.licence, report
     origin, report = load_backbone(model, file, source.weights)
     return origin, source.licence or "not stated in the file", report
 

@@ -17,6 +17,7 @@ Kind = Literal["kept", "resized", "by_class", "fresh"]
 
 # Rows of these are classes; rows of classes that both models know by name are taken over.
 _CLASS_ROWS = ("score_head", "denoising.embedding")
+_QUERY_ROWS = "query_selection.learnt_content."  # rows are queries, best first: as many as both have are taken over
 _PRETRAINED_BACKBONE = 0.1  # a swap in the largest stage leaves about a third; another backbone leaves nothing
 _PRETRAINED_REST = 0.5
 
@@ -26,7 +27,8 @@ class TransferReport:
     """What became of each tensor of a model.
 
     Attributes:
-        kinds: by name. Kernels of another size are `resized`, rows of classes that both know taken `by_class`.
+        kinds: by name. Kernels of another size, and learnt queries of another number, are `resized`, rows of classes
+            that both know taken `by_class`.
         sizes: numbers in each parameter; buffers are not in it.
         class_share: of the model's classes, how many the weights know by name.
     """
@@ -94,7 +96,8 @@ def transfer(
     """Load into `model` every tensor of `state` with its name and shape, and class rows by class name.
 
     Names are semantic, so all that a swap left unchanged is taken over. Kernels that differ in size alone are padded
-    with zeros, which leaves a convolution what it is, or cut at the edges. Raises DetrofitError where nothing fits.
+    with zeros, which leaves a convolution what it is, or cut at the edges; of learnt queries the first are taken. Raises
+    DetrofitError where nothing fits.
     """
     rows = _matching_rows(source_classes, target_classes)
     classes = (len(source_classes), len(target_classes))
@@ -111,6 +114,9 @@ def transfer(
         elif given.shape == own.shape:
             own.copy_(given)
             kinds[name] = "kept"
+        elif _QUERY_ROWS in name and given.shape[1:] == own.shape[1:]:
+            own[: len(given)].copy_(given[: len(own)])
+            kinds[name] = "resized"
         elif _is_other_kernel(given, own):
             own.copy_(_resized(given, own))
             kinds[name] = "resized"

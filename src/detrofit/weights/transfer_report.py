@@ -63,9 +63,7 @@ def slot_transfers(model: RTDETR, report: TransferReport, image_size: tuple[int,
     return list(slots.values())
 
 
-def transfer_json(
-    model: RTDETR, report: TransferReport, image_size: tuple[int, int], **facts: Any
-) -> dict[str, Any]:
+def transfer_json(model: RTDETR, report: TransferReport, image_size: tuple[int, int], **facts: Any) -> dict[str, Any]:
     """All of it as the content of `transfer.json`: totals, slots, names of tensors that were not kept whole."""
     slots = slot_transfers(model, report, image_size)
     return {
