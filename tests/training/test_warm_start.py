@@ -16,6 +16,7 @@ import yaml
 from safetensors.torch import load_file
 
 from detrofit import DetrofitError
+from detrofit.distillation.local import LocalTraining
 from detrofit.training import warm_start
 from detrofit.training.loop import resume, train
 from detrofit.training.run_folder import LAST, TRANSFER
@@ -47,11 +48,13 @@ def stock(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_fresh_parts_imitate_and_only_they(tiny, stock, monkeypatch):
     seen = {}
+    first: dict[str, float] = {}
     monkeypatch.setattr(warm_start.WarmStart, "run", _noting(seen, warm_start.WarmStart.run))
+    monkeypatch.setattr(LocalTraining, "learn", _noting_errors(first, LocalTraining.learn))
     result = train(tiny(**WARM, weights=str(stock), name="warm"))
     content = json.loads((result.folder / TRANSFER).read_text())["warm_start"]
     assert set(content) == {f"backbone.stage{n}.block{i}" for n in (3, 4) for i in (0, 1)}
-    assert all(0 < error < 1e6 for error in content.values())
+    assert all(0 < error < first[name] for name, error in content.items()), "each is nearer to its part than it began"
     assert not (result.folder / WARM_STATE).exists()
     before, after = seen["before"], seen["after"]
     changed = {name for name in after if not torch.equal(before[name], after[name])}
@@ -60,6 +63,15 @@ def test_fresh_parts_imitate_and_only_they(tiny, stock, monkeypatch):
     assert not any(name.startswith(("backbone.stem", "backbone.stage1", "backbone.stage2")) for name in changed)
     assert "encoder.input_projection.stride32.norm.running_mean" in changed
     assert not seen["frozen"]
+
+
+def _noting_errors(first, learn):
+    def noted(self, lesson):
+        learn(self, lesson)
+        for trainee in self.trainees:
+            first.setdefault(trainee.key, trainee.error)
+
+    return noted
 
 
 def _noting(seen, run):

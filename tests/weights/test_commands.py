@@ -49,8 +49,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def narrow(seed: int = 0, **settings: Any) -> RTDETR:
-    model = build("rtdetr-r18", NARROW, num_classes=3, settings={**SETTINGS, **settings}, seed=seed)
+def narrow(seed: int = 0, depth: int = 18, **settings: Any) -> RTDETR:
+    retrofit = {**NARROW, "backbone": {**NARROW["backbone"], "depth": depth}}
+    model = build(f"rtdetr-r{depth}", retrofit, num_classes=3, settings={**SETTINGS, **settings}, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in model.state_dict().items():
         if name.endswith(("bias", "running_mean")):
@@ -125,11 +126,18 @@ def test_weights_of_a_backbone_are_inspected(tmp_path: Path) -> None:
     assert facts["weights of"] == "no detector that is known" and facts["begins with"] == "conv_stem.weight"
 
 
-@pytest.mark.parametrize(("name", "sampling"), [("rtdetr-r18", "bilinear"), ("rtdetrv2-r18", "discrete")])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("rtdetr-r18", {}),
+        ("rtdetrv2-r18", {"sampling": "discrete"}),
+        ("rtdetrv2-r50", {"depth": 50, "decoder_dim": 64, "points": [3]}),
+    ],
+)
 @torch.no_grad()
-def test_transformers_loads_an_export_with_equal_outputs(tmp_path: Path, name: str, sampling: str) -> None:
+def test_transformers_loads_an_export_with_equal_outputs(tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
     transformers = pytest.importorskip("transformers")
-    model = narrow(sampling=sampling)
+    model = narrow(**settings)
     save_model(tmp_path / "m.safetensors", model, info(name))
     assert main(["weights", "export", str(tmp_path / "m.safetensors"), str(tmp_path / "hub")]) == 0
     theirs, report = transformers.AutoModelForObjectDetection.from_pretrained(

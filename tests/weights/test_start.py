@@ -68,9 +68,11 @@ def test_a_timm_backbone_takes_the_weights_of_the_whole_timm_model(tmp_path, nam
     model = nano(2, {"backbone": f"timm:{name}"})
     assert start_from(model, str(file), ("a", "b")).pretrained == "backbone"
     image = torch.rand(1, 3, 64, 64)
-    own = model.backbone.eval()(image)[0]
-    reference = timm.create_model(name, features_only=True, out_indices=model.backbone.timm_arguments["out_indices"])
-    assert own.shape[1] == reference.feature_info.channels()[0]
+    with torch.no_grad():
+        own_maps, maps = model.backbone.eval()(image), whole.forward_intermediates(image, intermediates_only=True)
+    by_size = {feature_map.shape[-1]: feature_map for feature_map in maps}
+    for own in own_maps:
+        torch.testing.assert_close(own, by_size[own.shape[-1]], atol=1e-4, rtol=1e-4)
     theirs = {name.replace(".", "_"): tensor for name, tensor in whole.state_dict().items()}
     for key, tensor in model.backbone.net.state_dict().items():
         assert torch.equal(tensor, theirs[key.replace(".", "_")]), key

@@ -96,8 +96,8 @@ def transfer(
     """Load into `model` every tensor of `state` with its name and shape, and class rows by class name.
 
     Names are semantic, so all that a swap left unchanged is taken over. Kernels that differ in size alone are padded
-    with zeros, which leaves a convolution what it is, or cut at the edges; of learnt queries the first are taken. Raises
-    DetrofitError where nothing fits.
+    with zeros, which leaves a convolution what it is, or cut at the edges; of learnt queries the first are taken.
+    Raises DetrofitError where nothing fits.
     """
     rows = _matching_rows(source_classes, target_classes)
     classes = (len(source_classes), len(target_classes))
