@@ -71,12 +71,17 @@ def info(name: str = "rtdetr-r18") -> ModelInfo:
 def test_import_and_inspect(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "model.safetensors"
     assert main(["weights", "import", str(folder), "--out", str(out)]) == 0
-    assert "Hugging Face RT-DETR, here rtdetr-r18, 3 classes; licence: Apache-2.0" in capsys.readouterr().out
+    told = f"Hugging Face RT-DETR {folder.name}, here rtdetr-r18, 3 classes; licence: not stated in a model card; "
+    assert told in capsys.readouterr().out
     assert read_info(out).class_names == NAMES
     assert read_info(out).trained["imported_from"] == f"Hugging Face RT-DETR {folder.name}"
     assert "0.500, not chosen for this model" in model_card(out)
     own, given = load_model(out).state_dict(), build("rtdetr-r18", num_classes=3).state_dict()
     assert all(torch.equal(own[name], tensor) for name, tensor in given.items())
+    copy = tmp_path / "copy.safetensors"
+    assert main(["weights", "import", str(out), "--out", str(copy)]) == 0 and copy.read_bytes() == out.read_bytes()
+    assert main(["weights", "import", str(out), "--out", str(copy), "--set", "num_queries=3"]) == 2
+    assert "says all of its model; --set num_queries" in capsys.readouterr().err
     for path in (folder, out):
         assert main(["weights", "inspect", str(path)]) == 0
         shown = capsys.readouterr().out
@@ -100,7 +105,7 @@ def test_import_and_inspect(folder: Path, tmp_path: Path, capsys: pytest.Capture
     [
         ("a.pth", "b.safetensors", "holds no detector of a known program"),
         ("a.pth", "b.pt", "a model file ends in .safetensors, not as in"),
-        ("ours.safetensors", "b.safetensors", "is a model file already"),
+        ("ours.safetensors", "b.safetensors", "the description in"),
         ("a.safetensors", "a.safetensors", "is what shall be imported"),
         ("none.pth", "b.safetensors", "none.pth do not exist"),
     ],
@@ -197,7 +202,10 @@ def test_a_training_starts_from_it_and_says_what_it_took(folder: Path) -> None:
     start = start_from(
         model, folder, ("white", "dog"), ["backbone.stage[1,2,3].block", "encoder.fusion_block", "encoder"]
     )
-    assert start.pretrained == "model" and "licence: Apache-2.0" in start.line
+    assert (
+        start.pretrained == "model"
+        and "licence: not stated in a model card; Apache-2.0 for the published" in start.line
+    )
     content = transfer_json(model, start.report, (64, 64), weights="x")
     slots = {slot["address"]: slot for slot in content["slots"]}
     total = sum(parameter.numel() for parameter in model.parameters())

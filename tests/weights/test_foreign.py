@@ -102,7 +102,7 @@ def test_hugging_face(model: RTDETR, tmp_path: Path, form: str) -> None:
     check(path, model, "rtdetr-r18", "Hugging Face RT-DETR")
     found = read_foreign(path)
     assert found is not None and found.names == ("red", "white", "platelet") and found.settings == {"num_queries": 100}
-    assert found.input_size == (640, 640) and found.licence.startswith("no model card states one")
+    assert found.input_size == (640, 640) and found.licence.startswith("not stated in a model card")
     (folder / "preprocessor_config.json").write_text('{"size": {"height": 320, "width": 480}}', "utf-8")
     (folder / "README.md").write_text("---\ntags: [a]\nlicense: cc-by-nc-4.0\n---\n# Cells\n", "utf-8")
     found = read_foreign(path)

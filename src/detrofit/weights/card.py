@@ -65,7 +65,7 @@ def _licence(facts: dict[str, Any]) -> str:
 
 def _front_matter(licence: str) -> str:
     """The block that hubs read; the licence where it is one that they know."""
-    known = next((name for name in _HUB_LICENCES if licence.startswith(name)), None)
+    known = next((name for name in _HUB_LICENCES if licence.lower().startswith(name.lower())), None)
     lines = ["library_name: detrofit", "pipeline_tag: object-detection", "tags: [object-detection, rt-detr]"]
     return "\n".join(["---", *([f"license: {known.lower()}"] if known else []), *lines, "---"])
 

@@ -168,7 +168,7 @@ def _from_huggingface(content: Any, beside: Beside) -> Foreign | None:
         class_names=_names(config.get("id2label")),
         licence=f"{beside.licence}, as its model card states"
         if beside.licence
-        else "no model card states one; Apache-2.0 for the published models",
+        else "not stated in a model card; Apache-2.0 for the published models",
         input_size=_size(size.get("height"), size.get("width")) if isinstance(size, dict) else _INPUT_SIZE,
     )
 
@@ -211,7 +211,7 @@ def _from_libreyolo(content: Mapping[str, Any], state: Mapping[str, Tensor]) -> 
         from_official(state),
         _of_version(2 if family == "rtdetrv2" else 1),
         class_names=_names(content.get("names")),
-        licence="Apache-2.0 for the published models, as LibreYOLO states; ask whoever trained others",
+        licence="not stated in the file; Apache-2.0 for the published models, as LibreYOLO states",
         input_size=_size(content.get("imgsz"), content.get("imgsz")),
     )
 

@@ -1,4 +1,4 @@
-"""Making a model file of ours from another program's weights."""
+"""Making a model file of ours from whatever weights there are."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from typing import Any
 
 from detrofit.config.models import build
 from detrofit.errors import DetrofitError
+from detrofit.files import write_file
 from detrofit.weights.contents import is_weights_folder
 from detrofit.weights.fetch import fetch, is_remote
-from detrofit.weights.foreign import Foreign, read_foreign
-from detrofit.weights.model_file import SUFFIX, ModelInfo, is_model_file, save_model
+from detrofit.weights.foreign import read_foreign
+from detrofit.weights.model_file import SUFFIX, ModelInfo, is_model_file, read_info, save_model
 
 
-def import_weights(source: str, target: Path, settings: Mapping[str, Any] | None = None) -> Foreign:
-    """Write the model file `target` from a file, folder, URL or name on the hub; what was found in it.
+def import_weights(source: str, target: Path, settings: Mapping[str, Any] | None = None) -> ModelInfo:
+    """Write the model file `target` from a file, folder, URL or name on the hub; what it says.
+
+    A model file of ours is copied as it is.
 
     Args:
         settings: numbers of the frame that a checkpoint does not tell, e.g. `{"sampling": "discrete"}`.
@@ -28,10 +31,10 @@ def import_weights(source: str, target: Path, settings: Mapping[str, Any] | None
     if target.suffix.lower() != SUFFIX:
         raise DetrofitError(f"a model file ends in {SUFFIX}, not as in '{target}'")
     file = fetch(source)
-    if file.is_file() and is_model_file(file):
-        raise DetrofitError(f"{source} is a model file already; nothing to import")
     if file.is_file() and target.exists() and target.samefile(file):
         raise DetrofitError(f"{target} is what shall be imported; write the model file elsewhere")
+    if file.is_file() and is_model_file(file):
+        return _copy(file, target, settings)
     foreign = read_foreign(file)
     if foreign is None:
         raise DetrofitError(
@@ -43,8 +46,19 @@ def import_weights(source: str, target: Path, settings: Mapping[str, Any] | None
     facts = {"imported_from": f"{foreign.source} {source if is_remote(source) else file.name}"}
     facts |= {"licence": foreign.licence}
     ids = tuple(range(foreign.num_classes))
-    save_model(target, model, ModelInfo(foreign.model, foreign.names, ids, foreign.input_size, trained=facts))
-    return foreign
+    info = ModelInfo(foreign.model, foreign.names, ids, foreign.input_size, trained=facts)
+    save_model(target, model, info)
+    return info
+
+
+def _copy(file: Path, target: Path, settings: Mapping[str, Any] | None) -> ModelInfo:
+    info = read_info(file)
+    if settings:
+        raise DetrofitError(
+            f"{file} is a model file, which says all of its model; --set {next(iter(settings))} is for others"
+        )
+    write_file(target, file.read_bytes())
+    return info
 
 
 @contextmanager

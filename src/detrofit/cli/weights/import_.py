@@ -17,10 +17,11 @@ def import_(
         list[str], typer.Option("--set", help="What the file does not tell of the frame, e.g. sampling=discrete.")
     ] = [],  # noqa: B006 - typer needs a list
 ) -> None:
-    """Make a model file from an RT-DETR checkpoint of another program; nothing in it is executed."""
+    """Make a model file from an RT-DETR checkpoint of another program, or fetch one; nothing in it is executed."""
     from detrofit.config.load import parse_assignments
     from detrofit.weights.import_file import import_weights
 
     found = import_weights(file, out, parse_assignments(set_, "--set"))
-    print(f"{found.source}, here {found.model}, {found.num_classes} classes; licence: {found.licence}")
+    source = found.trained.get("imported_from", "Detrofit")
+    print(f"{source}, here {found.name}, {len(found.class_names)} classes; licence: {found.licence}")
     print(f"model file {out}")
