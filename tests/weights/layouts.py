@@ -107,7 +107,8 @@ def official(state: dict[str, Tensor], version: int = 1) -> dict[str, Tensor]:
             result[f"{room}.{renamed(inside, *rooms[room])}"] = tensor
     if version == 2:
         layers = {name.split(".")[3] for name in result if name.startswith("decoder.decoder.layers.")}
-        result |= {f"decoder.decoder.layers.{layer}.cross_attn.num_points_scale": torch.ones(12) for layer in layers}
+        scale = torch.full((12,), 0.25, device="cpu")  # one over the points of a level, for each point
+        result |= {f"decoder.decoder.layers.{layer}.cross_attn.num_points_scale": scale for layer in layers}
         result |= {"decoder.anchors": torch.zeros(1, 4, 4), "decoder.valid_mask": torch.ones(1, 4, 1) > 0}
     return result
 

@@ -245,6 +245,7 @@ def test_truncated_files(tmp_path: Path) -> None:
         b'{"w":{"dtype":"F32","shape":[4]',
         b'{"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"v":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}',
         b'{"w":{"dtype":"F32","shape":[0,%d],"data_offsets":[0,0]}}' % 2**63,
+        b'{"w":{"dtype":"F4","shape":[32],"data_offsets":[0,16]}}',
         b"[]",
     ],
 )

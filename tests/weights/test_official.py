@@ -99,3 +99,30 @@ def test_learnt_queries_are_recognised() -> None:
         state["decoder.tgt_embed.weight"] = torch.zeros(150, 256)
     found = _from_official({"model": state}, Beside())
     assert found is not None and found.settings == {"learnt_queries": True, "num_queries": 150}
+
+
+@pytest.mark.parametrize("points", [[3, 6, 3], [2, 2, 2]])
+def test_points_are_recognised_where_shapes_tell_only_their_sum(points: list[int]) -> None:
+    with torch.device("meta"):
+        state = official(build("rtdetr-r18", num_classes=80, settings={"points": points}).state_dict(), version=2)
+    scale = torch.tensor([1 / count for count in points for _ in range(count)])
+    state |= {name: scale for name in state if name.endswith("num_points_scale")}
+    found = _from_official({"model": state}, Beside())
+    assert found is not None and found.settings == {"points": points if len(set(points)) > 1 else points[:1]}
+
+
+@pytest.mark.parametrize("scale", [torch.zeros(12), torch.full((12,), float("nan")), torch.ones(12), torch.rand(2000)])
+def test_a_scale_of_no_points_is_no_trouble(scale: Tensor) -> None:
+    with torch.device("meta"):
+        state = official(build("rtdetr-r18", num_classes=80).state_dict(), version=2)
+    state["decoder.decoder.layers.0.cross_attn.num_points_scale"] = scale
+    found = _from_official({"model": state}, Beside())
+    assert found is not None and found.settings == {}
+
+
+def test_agnostic_selection_is_recognised() -> None:
+    with torch.device("meta"):
+        settings = {"query_selection": "agnostic"}
+        state = official(build("rtdetr-r18", num_classes=80, settings=settings).state_dict())
+    found = _from_official({"model": state}, Beside())
+    assert found is not None and found.settings == settings

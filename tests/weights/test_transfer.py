@@ -5,13 +5,14 @@ import torch
 
 from detrofit import build
 from detrofit.weights.transfer import transfer
+from detrofit.weights.transfer_report import transfer_json, transfer_lines
 
 SETTINGS = {"num_queries": 20, "decoder_layers": 1, "num_denoising": 10}
 EMBEDDING = "decoder.denoising.embedding.weight"
 
 
-def nano(classes: int, seed: int = 0, **settings):
-    return build("rtdetr-n", num_classes=classes, settings={**SETTINGS, **settings}, seed=seed)
+def nano(classes: int, seed: int = 0, retrofit=None, **settings):
+    return build("rtdetr-n", retrofit, num_classes=classes, settings={**SETTINGS, **settings}, seed=seed)
 
 
 def test_the_same_classes_take_everything():
@@ -62,6 +63,20 @@ def test_kernels_of_another_size_are_padded_or_cut_about_their_middle():
     back = build("rtdetr-n", retrofit, num_classes=2, settings=SETTINGS)
     transfer(back, wider.state_dict(), ["a", "b"], ["a", "b"])
     assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in back.state_dict().items())
+
+
+def test_what_the_model_has_no_place_for_is_told():
+    state, model = dict(nano(2, seed=5).state_dict()), nano(2, retrofit={"backbone.stage4.block": "extradw"})
+    state["backbone.stem.conv1.conv.bias"] = torch.zeros(8)  # where the model's convolution has none
+    state["encoder.attention.layer0.linear1.weight"] = torch.zeros(3, 3)
+    report = transfer(model, state, ["a", "b"], ["a", "b"])
+    rest = {name for name in report.unused if not name.startswith("backbone.stage4.block")}
+    assert rest == {"backbone.stem.conv1.conv.bias", "encoder.attention.layer0.linear1.weight"}
+    assert len(report.unused) > len(rest) and not any("num_batches" in name for name in report.unused)
+    content = transfer_json(model, report, (64, 64))
+    assert content["unused"] == list(report.unused)
+    rooms = "backbone.stage4, encoder.attention, backbone.stem"
+    assert transfer_lines(content)[-1] == f"  not used of the weights: {len(report.unused)} tensors, of {rooms}"
 
 
 @pytest.mark.parametrize("queries", [12, 30])

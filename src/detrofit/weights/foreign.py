@@ -21,6 +21,7 @@ from detrofit.errors import DetrofitError
 from detrofit.model.build import assemble
 from detrofit.weights.coco_names import COCO_NAMES
 from detrofit.weights.contents import Beside, plain_tensors, read_beside, read_content
+from detrofit.weights.frame_numbers import HEAD, OFFSETS, frame_numbers, unequal_points
 from detrofit.weights.huggingface import from_huggingface
 from detrofit.weights.inert_pickle import Inert
 from detrofit.weights.model_file import is_input_size
@@ -28,10 +29,6 @@ from detrofit.weights.official import from_official
 from detrofit.weights.pickled_module import module_tensors, modules_of
 from detrofit.weights.ultralytics import EPS, from_ultralytics, is_ultralytics
 
-_HEAD = "decoder.score_head.layer0.weight"
-_LEARNT = "decoder.query_selection.learnt_content.weight"
-_OFFSETS = "decoder.layer0.cross_attention.sampling_offsets.bias"
-_HEADS = 8
 _INPUT_SIZE = (640, 640)  # what every published RT-DETR was trained at
 _OFFICIAL = re.compile(r"(encoder\.(input_proj|lateral_convs)|decoder\.(dec_score_head|enc_output))\.")
 # What transformers lets one choose, and every model of the zoo has like this: other values give other outputs.
@@ -80,7 +77,7 @@ class Foreign:
 
     @property
     def num_classes(self) -> int:
-        return len(self.state[_HEAD])
+        return len(self.state[HEAD])
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -196,6 +193,7 @@ def _from_official(content: Any, beside: Beside) -> Foreign | None:
         f"official RT-DETR{'v2' if version == 2 else ''}",
         from_official(state),
         _of_version(version),
+        settings=unequal_points(state),
         licence="Apache-2.0, as the official repository states",
     )
 
@@ -210,6 +208,7 @@ def _from_libreyolo(content: Mapping[str, Any], state: Mapping[str, Tensor]) -> 
         "LibreYOLO RT-DETR" + ("v2" if family == "rtdetrv2" else ""),
         from_official(state),
         _of_version(2 if family == "rtdetrv2" else 1),
+        settings=unequal_points(state),
         class_names=_names(content.get("names")),
         licence="not stated in the file; Apache-2.0 for the published models, as LibreYOLO states",
         input_size=_size(content.get("imgsz"), content.get("imgsz")),
@@ -244,10 +243,10 @@ def _as_zoo_model(
     input_size: tuple[int, int] = _INPUT_SIZE,
 ) -> Foreign:
     """The weights with the model of the zoo whose tensors have the same names and shapes."""
-    if _HEAD not in state or _OFFSETS not in state or state[_HEAD].ndim != 2:
+    if HEAD not in state or OFFSETS not in state or state[HEAD].ndim != 2:
         raise DetrofitError(f"looks like {source}, but without its decoder; is the checkpoint complete?")
-    chosen = {**(settings or {}), **_points(state), **_learnt_queries(state)}
-    classes = len(state[_HEAD])
+    chosen = {**frame_numbers(state), **(settings or {})}
+    classes = len(state[HEAD])
     if class_names is not None and len(class_names) != classes:
         class_names = None
     shapes = {name: tensor.shape for name, tensor in state.items()}
@@ -264,18 +263,6 @@ def _as_zoo_model(
         f"looks like {source}, but is no model of the zoo: {len(wrong)} tensors differ from {nearest}, "
         f"first '{wrong[0]}'"
     )
-
-
-def _points(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Sampling points of a level where they are not the usual four; all levels have as many."""
-    levels = sum(name.startswith("decoder.input_projection.") and name.endswith("conv.weight") for name in state)
-    points = state[_OFFSETS].numel() // (2 * _HEADS * max(levels, 1))
-    return {} if points == 4 else {"points": [points]}
-
-
-def _learnt_queries(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Whether queries start from learnt vectors, of which there is one each."""
-    return {"learnt_queries": True, "num_queries": len(state[_LEARNT])} if _LEARNT in state else {}
 
 
 def _shapes(name: str, classes: int, settings: Mapping[str, Any]) -> dict[str, torch.Size]:

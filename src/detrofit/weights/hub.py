@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from detrofit.errors import DetrofitError
 from detrofit.files import cache_folder
-from detrofit.weights.contents import BESIDE, WEIGHTS_FILES
+from detrofit.weights.contents import BESIDE, CARD, WEIGHTS_FILES
 from detrofit.weights.download import Remote, download
 
 Result = TypeVar("Result")
@@ -72,11 +72,12 @@ def fetch_from_hub(name: HubName, patience: Patience = "long") -> Path:
     Args:
         patience: with a hub that is silent; "none" uses what is cached alone.
     """
-    import huggingface_hub.utils as hub
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
 
     try:
-        hub.validate_repo_id(name.repository)
-    except hub.HFValidationError as error:
+        validate_repo_id(name.repository)
+    except HFValidationError as error:
         raise DetrofitError(f"{name} is no name on the hub: {error}") from None
     wanted = WEIGHTS_FILES if name.file is None else (name.file,)
     for file in wanted:
@@ -85,7 +86,8 @@ def fetch_from_hub(name: HubName, patience: Patience = "long") -> Path:
     refuse_network(str(name), patience)
     first = PurePosixPath(wanted[0])
     for beside in BESIDE if first.name in WEIGHTS_FILES else ():
-        with suppress(_NoSuchFile):  # a backbone's repository need not have them
+        # A backbone's repository need not have them, and no weights are given up for want of a card.
+        with suppress(DetrofitError if beside == CARD else _NoSuchFile):
             _download(name, str(first.with_name(beside)), patience)
     for file in wanted:
         with suppress(_NoSuchFile):

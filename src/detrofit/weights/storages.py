@@ -25,6 +25,7 @@ _TYPES: Mapping[str, torch.dtype] = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+WEIGHT_TYPES = frozenset(_TYPES.values())
 _TENSOR = ("_rebuild_tensor", "_rebuild_tensor_v2")
 _PARAMETER = ("_rebuild_parameter", "_rebuild_parameter_with_state")
 _MOST_VIEWED = 8  # times the size of the file that all tensors together may show, by sharing bytes

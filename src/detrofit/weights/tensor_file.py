@@ -10,15 +10,20 @@ import safetensors.torch
 from torch import Tensor
 
 from detrofit.files import atomic_write
+from detrofit.weights.storages import WEIGHT_TYPES
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file by name; ValueError in one line for one that is missing, damaged or lies."""
     try:
-        return safetensors.torch.load_file(file)
+        tensors = safetensors.torch.load_file(file)
     # The library's own error, and torch's for shapes of no elements that are larger than it can count.
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
         raise ValueError(str(error).partition("\n")[0]) from None
+    for name, tensor in tensors.items():
+        if tensor.dtype not in WEIGHT_TYPES:
+            raise ValueError(f"'{name:.100}' is of the type {tensor.dtype}, which no weight has")
+    return tensors
 
 
 def write_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

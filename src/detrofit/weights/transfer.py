@@ -14,6 +14,7 @@ from detrofit.errors import DetrofitError
 from detrofit.weights.coco_names import common_name
 
 Kind = Literal["kept", "resized", "by_class", "fresh"]
+COUNTER = "num_batches_tracked"  # how batch norms call a number that is no weight
 
 # Rows of these are classes; rows of classes that both models know by name are taken over.
 _CLASS_ROWS = ("score_head", "denoising.embedding")
@@ -31,11 +32,13 @@ class TransferReport:
             that both know taken `by_class`.
         sizes: numbers in each parameter; buffers are not in it.
         class_share: of the model's classes, how many the weights know by name.
+        unused: tensors of the weights that the model has no place for, or one of another shape.
     """
 
     kinds: Mapping[str, Kind]
     sizes: Mapping[str, int]
     class_share: float = 1.0
+    unused: tuple[str, ...] = ()
 
     @property
     def kept(self) -> list[str]:
@@ -73,13 +76,13 @@ class TransferReport:
 
     def line(self) -> str:
         """One line for people."""
-        fresh = f"; fresh: {', '.join(_prefixes(self.fresh))}" if self.fresh else ""
+        fresh = f"; fresh: {', '.join(prefixes(self.fresh))}" if self.fresh else ""
         return f"{self.kept_share:.1%} of the parameters kept{fresh}"
 
     def followed_by(self, later: TransferReport) -> TransferReport:
         """The report of both, where `later` went over the same model: what it took counts."""
         kinds = {name: kind if later.kinds[name] == "fresh" else later.kinds[name] for name, kind in self.kinds.items()}
-        return replace(self, kinds=kinds)
+        return replace(self, kinds=kinds, unused=(*self.unused, *later.unused))
 
     def _of(self, kind: Kind) -> list[str]:
         return [name for name, each in self.kinds.items() if each == kind]
@@ -125,7 +128,8 @@ def transfer(
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     if all(kinds[name] == "fresh" for name in sizes):
         raise DetrofitError("none of the given weights fit this model; was it made with other parts?")
-    return TransferReport(kinds, sizes, len(rows) / max(1, classes[1]))
+    unused = (name for name in state if kinds.get(name, "fresh") == "fresh" and not name.endswith(COUNTER))
+    return TransferReport(kinds, sizes, len(rows) / max(1, classes[1]), tuple(unused))
 
 
 def _matching_rows(source: Sequence[str], target: Sequence[str]) -> list[tuple[int, int]]:
@@ -155,6 +159,6 @@ def _resized(kernel: Tensor, own: Tensor) -> Tensor:
     return functional.pad(kernel, (width, width, height, height))
 
 
-def _prefixes(names: Sequence[str]) -> list[str]:
+def prefixes(names: Sequence[str]) -> list[str]:
     """The addresses that names lie under, two levels deep, each once."""
     return list(dict.fromkeys(".".join(name.split(".")[:2]) for name in names))

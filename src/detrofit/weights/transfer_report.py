@@ -13,9 +13,8 @@ from detrofit.errors import DetrofitError
 from detrofit.model.costs import flops_by_module
 from detrofit.model.detector import RTDETR
 from detrofit.model.places import modules_at, slots_of, under
-from detrofit.weights.transfer import Kind, TransferReport
+from detrofit.weights.transfer import COUNTER, Kind, TransferReport, prefixes
 
-_COUNTER = "num_batches_tracked"
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _WORDS: Mapping[Kind, str] = {
     "kept": "kept",
@@ -64,7 +63,7 @@ def slot_transfers(model: RTDETR, report: TransferReport, image_size: tuple[int,
 
 
 def transfer_json(model: RTDETR, report: TransferReport, image_size: tuple[int, int], **facts: Any) -> dict[str, Any]:
-    """All of it as the content of `transfer.json`: totals, slots, names of tensors that were not kept whole."""
+    """All of it as the content of `transfer.json`: totals, slots, names of tensors not kept whole and not used."""
     slots = slot_transfers(model, report, image_size)
     return {
         **facts,
@@ -73,12 +72,13 @@ def transfer_json(model: RTDETR, report: TransferReport, image_size: tuple[int, 
         "slots": [vars(slot) for slot in slots],
         "resized": report.resized,
         "by_class": report.by_class,
-        "fresh": [name for name in report.fresh if not name.endswith(_COUNTER)],
+        "fresh": [name for name in report.fresh if not name.endswith(COUNTER)],
+        "unused": list(report.unused),
     }
 
 
 def transfer_lines(content: Mapping[str, Any]) -> list[str]:
-    """Lines for people from what `transfer_json` gave: the shares, then each slot that was not kept whole."""
+    """Lines for people from what `transfer_json` gave: the shares, each slot not kept whole, what was not used."""
     parameters, flops = content["shares_of_parameters"], content["shares_of_flops"]
     lines = [f"of the parameters: {_in_words(parameters)}; of the operations: {_in_words(flops)}"]
     for slot in content["slots"]:
@@ -86,6 +86,8 @@ def transfer_lines(content: Mapping[str, Any]) -> list[str]:
             shares = [_in_words(_shares([slot[counts]])) for counts in ("parameters", "flops")]
             of_flops = f" (operations: {shares[1]})" if sum(slot["flops"].values()) and shares[0] != shares[1] else ""
             lines.append(f"  {slot['address']}: {shares[0]}{of_flops}")
+    if unused := content["unused"]:
+        lines.append(f"  not used of the weights: {len(unused)} tensors, of {', '.join(prefixes(unused))}")
     return lines
 
 
@@ -97,7 +99,7 @@ def require_kept(model: RTDETR, report: TransferReport, addresses: Iterable[str]
         inside = [name for name in report.kinds if any(under(name, module) for module in modules)]
         if not inside:
             raise DetrofitError(f"{asked_by}: what is there in this model has no weights")
-        lost = [name for name in inside if report.kinds[name] != "kept" and not name.endswith(_COUNTER)]
+        lost = [name for name in inside if report.kinds[name] != "kept" and not name.endswith(COUNTER)]
         if lost:
             raise DetrofitError(f"{asked_by}: {len(lost)} tensors under it were not kept, first '{lost[0]}'")
 
