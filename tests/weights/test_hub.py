@@ -38,7 +38,7 @@ def test_weights_and_configuration_come_and_stay(files: Files, name: str) -> Non
     files.content[REPOSITORY + "README.md"] = b"---\nlicense: mit\n---\n"
     file = fetch(name)
     assert file.read_bytes() == WEIGHTS and (file.parent / "config.json").is_file()
-    assert read_beside(file).licence == "mit", "what belongs to the weights comes with them"
+    assert read_beside(file).licence == "mit, as its model card states", "what belongs to the weights comes with them"
     asked = len(files.asked)
     assert fetch(name) == file and len(files.asked) == asked, "the cache answers without the hub"
 

@@ -72,11 +72,11 @@ def _is_name(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Beside:
-    """What lies beside weights of transformers' RT-DETR; empty for other weights, and where it is missing.
+    """What lies beside weights in a Hugging Face folder; empty where it is missing.
 
     Attributes:
-        config, preprocessor: of the model, and of what brings pictures to it.
-        licence: as the model card states it.
+        config, preprocessor: of transformers' RT-DETR, and of what brings pictures to it.
+        licence: in words, as the model card states it.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -89,7 +89,7 @@ def read_beside(path: Path) -> Beside:
     folder = path if path.is_dir() else path.parent
     config = _read_json(folder / CONFIG)
     if not str(config.get("model_type", "")).startswith("rt_detr"):
-        return Beside()
+        return Beside(licence=_stated_licence(folder / CARD) if config else None)
     return Beside(config, _read_json(folder / PREPROCESSOR), _stated_licence(folder / CARD))
 
 
@@ -104,12 +104,14 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _stated_licence(card: Path) -> str | None:
+    if not card.is_file():
+        return None
     try:
         with card.open(encoding="utf-8", errors="replace") as opened:
             found = _LICENCE.match(opened.read(_LARGEST_CARD))
     except OSError:
         return None
-    return found[1] if found else None
+    return f"{found[1]}, as its model card states" if found else None
 
 
 def is_weights_folder(path: Path) -> bool:

@@ -163,9 +163,7 @@ def _from_huggingface(content: Any, beside: Beside) -> Foreign | None:
         _of_version(version),
         settings={key: value for key, value in chosen.items() if value is not None},
         class_names=_names(config.get("id2label")),
-        licence=f"{beside.licence}, as its model card states"
-        if beside.licence
-        else "not stated in a model card; Apache-2.0 for the published models",
+        licence=beside.licence or "not stated in a model card; Apache-2.0 for the published models",
         input_size=_size(size.get("height"), size.get("width")) if isinstance(size, dict) else _INPUT_SIZE,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from detrofit.weights.backbone import is_official_backbone
-from detrofit.weights.contents import read_plain
+from detrofit.weights.contents import read_beside, read_plain
 from detrofit.weights.foreign import read_foreign
 from detrofit.weights.model_file import is_model_file, read_info, read_state
 
@@ -24,7 +24,7 @@ def inspect_weights(path: Path) -> dict[str, str]:
         facts["input size"] = f"{info.input_size[0]} x {info.input_size[1]}"
         tensors, licence = read_state(path), info.licence
     elif (foreign := read_foreign(path)) is None:
-        tensors, licence = read_plain(path), "not stated in the file"
+        tensors, licence = read_plain(path), read_beside(path).licence or "not stated in the file"
         official = "an official backbone alone: ResNet-vd or HGNetv2"
         facts = {"weights of": official if is_official_backbone(tensors) else "no detector that is known"}
         facts["begins with"] = ", ".join(list(tensors)[:3])

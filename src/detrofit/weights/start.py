@@ -14,6 +14,7 @@ from detrofit.errors import DetrofitError
 from detrofit.model.build import assemble
 from detrofit.model.detector import RTDETR
 from detrofit.weights.backbone import BACKBONE_ORIGINS, load_backbone
+from detrofit.weights.contents import read_beside
 from detrofit.weights.fetch import Patience, fetch
 from detrofit.weights.foreign import read_foreign, unnamed_classes
 from detrofit.weights.model_file import is_model_file, read_info, read_state
@@ -171,7 +172,7 @@ def _load(model: RTDETR, source: Source, class_names: Sequence[str]) -> tuple[st
         origin = foreign.source + (", its unnamed classes taken in their order" if unnamed else "")
         return origin, source.licence or foreign.licence, report
     origin, report = load_backbone(model, file, source.weights)
-    return origin, source.licence or "not stated in the file", report
+    return origin, source.licence or read_beside(file).licence or "not stated in the file", report
 
 
 def _line_without(plan: StartPlan) -> str:
