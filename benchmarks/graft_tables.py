@@ -7,7 +7,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from detrofit.grafting.library import KEEP
+
 Row = dict[str, Any]
+GRAFTS = ("graft", "fewer parameters")
+GOAL = {"AP": -0.5, "latency": 0.7, "parameters": 0.6, "work": 1.0}
 
 
 def table(record: dict[str, Row]) -> str:
@@ -15,7 +19,7 @@ def table(record: dict[str, Row]) -> str:
     if not record:
         return "No part has been measured yet."
     names = list(dict.fromkeys(part.split("/")[0] for part in record))
-    lines = ["| data, seed | model | parameters, M | latency | val AP | test AP | minutes |", "| --- " * 7 + "|"]
+    lines = ["| data, seed | model | parameters, M | latency | val AP | test AP | core minutes |", "| --- " * 7 + "|"]
     lines += [f"| {name} | {' | '.join(cells)} |" for name in names for cells in _table_rows(name, record)]
     findings = [f"- {name}: {line}" for name in names for line in _findings(name, record)]
     kinds = dict.fromkeys(name.rsplit("-", 1)[0] for name in names)
@@ -26,8 +30,13 @@ def table(record: dict[str, Row]) -> str:
 
 def _findings(name: str, record: dict[str, Row]) -> Iterator[str]:
     """What the graft of a teacher says, and how well sums order what is measured."""
-    if grafted := record.get(f"{name}/graft"):
-        yield grafted["verdict"] + (f" ({grafted['missed']})" if grafted["missed"] else "")
+    for step in GRAFTS:
+        grafted = record.get(f"{name}/{step}", {})
+        if grafted.get("missed"):
+            yield grafted["missed"]
+        if "verdict" in grafted:
+            yield grafted["verdict"]
+            yield from _goal(name, grafted, record)
     for when in ("before", "after"):
         tau = record.get(f"{name}/assemblies", {}).get(f"tau {when} fine-tuning")
         if tau:
@@ -35,6 +44,25 @@ def _findings(name: str, record: dict[str, Row]) -> Iterator[str]:
                 f"Kendall's tau of predicted and measured loss {when} fine-tuning, {tau['number']} assemblies: "
                 f"{tau['tau']:.2f} (95 %: {tau['low']:.2f} to {tau['high']:.2f})"
             )
+
+
+def _goal(name: str, grafted: Row, record: dict[str, Row]) -> Iterator[str]:
+    """What was aimed at, and how far the chosen graft is from it."""
+    winner = next((each for each in grafted["assembled"] if each["name"] == grafted["winner"]), None)
+    trained = record.get(f"{name}/teacher")
+    if winner is None or trained is None:
+        return
+    after = 100 * ((winner["finished"] or winner["score"])["ap"] - trained["val AP"])
+    tested = record.get(f"{name}/test", {})
+    label = winner["name"] if winner["finished"] else f"{winner['name']}, no fine-tuning"
+    on_test = f", on the test split {100 * (tested[label]['AP'] - tested['teacher']['AP']):+.1f}" if tested else ""
+    size = winner["cost"]["parameters"] / grafted["teacher"]["cost"]["parameters"]
+    work = record[f"{name}/graft"]["minutes"] / trained["minutes"]
+    yield (
+        f"aimed at: at least {GOAL['AP']:+.1f} AP against the teacher, at most {GOAL['latency']:.2f} of its latency, "
+        f"{GOAL['parameters']:.2f} of its parameters, {GOAL['work']:.2f} of its training's work; {winner['name']} has "
+        f"AP {after:+.1f}{on_test}, latency {winner['cost']['ratio']:.2f}, parameters {size:.2f}, work {work:.2f}"
+    )
 
 
 def _agreement(kind: str, record: dict[str, Row]) -> list[str]:
@@ -60,29 +88,31 @@ def _table_rows(name: str, record: dict[str, Row]) -> Iterator[list[str]]:
     for label, score in record.get(f"{name}/control", {}).items():
         if isinstance(score, dict) and "ap" in score and label != "original" and not label.endswith("norms alone"):
             yield row(f"{label}: random numbers, no training", score["ap"])
-    if deep := record.get(f"{name}/blocks"):
-        yield from _passes(row, "stages 3 and 4: ExtraDW", deep)
-    if grafted := record.get(f"{name}/graft"):
-        if grafted["finished_teacher"]:
-            yield row("teacher, fine-tuned as the grafts", grafted["finished_teacher"]["ap"])
-        for each in grafted["assembled"]:
-            label = "chosen" if each["name"] == grafted["winner"] else "assembled"
-            yield from _before_and_after(row, f"{label} {each['name']}", each["name"], each)
+    for step in GRAFTS:
+        grafted = record.get(f"{name}/{step}", {})
+        if step == "graft" and grafted.get("finished_teacher"):
+            yield row("teacher, fine-tuned as the grafts", grafted["finished_teacher"]["ap"], test=KEEP)
+        for each in grafted.get("assembled", ()):
+            label = f"{step}: {'chosen' if each['name'] == grafted['winner'] else 'assembled'} {each['name']}"
+            yield from _before_and_after(row, label, each["name"], each)
     start = f"{name}/replaced "
     for label in [part.removeprefix(start) for part in record if part.startswith(start)]:
         yield from _passes(row, f"{label}: all replaced", record[start + label])
     for label, each in record.get(f"{name}/assemblies", {}).get("random", {}).items():
         yield from _before_and_after(row, f"random {label}", label, each)
-    for label, rival in record.get(f"{name}/rivals", {}).get("rows", {}).items():
-        yield row(label, rival["val AP"], test=f"rival {label}", **_size(rival))
+    for part, rival in record.items():
+        if part.startswith(f"{name}/rival ") and "val AP" in rival:  # no setting of the free knobs may be fast enough
+            label = part.partition("/rival ")[2]
+            yield row(label, rival["val AP"], test=f"rival {label}", minutes=rival["minutes"], **_size(rival))
 
 
 def _passes(row: Callable[..., list[str]], label: str, replaced: Row) -> Iterator[list[str]]:
     """All slots of a kind replaced: after either pass of local training, and after fine-tuning."""
     yield row(f"{label}, first pass", replaced["first pass alone"]["ap"])
-    yield row(f"{label}, both passes", replaced["both passes"]["ap"], replaced["cost"], minutes=replaced["minutes"])
+    cost, tested = replaced["cost"], f"{replaced['name']}, uniform"
+    yield row(f"{label}, both passes", replaced["both passes"]["ap"], cost, test=f"{tested}, no fine-tuning")
     if replaced.get("fine-tuned"):
-        yield row(f"{label}, fine-tuned", replaced["fine-tuned"]["ap"], replaced["cost"])
+        yield row(f"{label}, fine-tuned", replaced["fine-tuned"]["ap"], cost, test=tested)
 
 
 def _before_and_after(row: Callable[..., list[str]], label: str, name: str, each: Row) -> Iterator[list[str]]:

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from detrofit.config.load import load_experiment, merge_dotted
 from detrofit.data.demo import draw_demo_dataset
 from detrofit.grafting import score
+from detrofit.training.loop import train
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 TINY: dict[str, Any] = {
@@ -23,7 +25,7 @@ TINY: dict[str, Any] = {
     "train.epochs": 1,
 }
 ONE = {"slots": ("backbone.stage4.block1",), "candidates": ("none", {"part": "extradw", "expand": 1.0}),
-       "norm_pictures": 4, "device": "cpu", "assemblies": 1, "knobs": False}  # fmt: skip
+       "device": "cpu", "assemblies": 1, "knobs": False}  # fmt: skip
 
 
 @pytest.fixture
@@ -50,14 +52,16 @@ def test_every_part_of_the_graft_benchmark_can_be_done(
     graft = script("graft")
     monkeypatch.setattr(score, "LEAST_AP", -1.0)  # nothing is learnt in one epoch
     monkeypatch.setattr(score, "SURE", -1e9)
-    monkeypatch.setattr(graft, "SETS", {"demo": ("demo", {"imgsz": 64}, (0,))})
-    monkeypatch.setattr(graft, "RECIPE", {**graft.RECIPE, **TINY, "model": {"name": "rtdetr-n"}})
+    bench = small(script, monkeypatch, (0,))
     monkeypatch.setattr(graft, "TOOL", ONE)
+    monkeypatch.setattr(graft, "UNIFORM", {"slots": ("backbone.stage[3,4].block1",), "candidates": (bench.EXTRADW,)})
     monkeypatch.setattr(graft, "BUDGET", "0.999xparams")
+    monkeypatch.setattr(graft, "FEWER_PARAMETERS", "0.1xparams")
     monkeypatch.setattr(graft, "RANDOM_ASSEMBLIES", 1)
-    monkeypatch.setattr(graft, "CONTROLS", ("stage 4",))
-    monkeypatch.setattr(graft, "REPLACED", {name: graft.REPLACED[name] for name in ("stage 4", "stages 3 and 4")})
-    steps = {name: step for name, step in graft.STEPS.items() if not name.startswith("replaced") or "stage 4" in name}
+    monkeypatch.setattr(graft, "FEWEST_FOR_TAU", 1)
+    monkeypatch.setattr(graft, "CONTROLS", ("stages 3 and 4",))
+    left_out = {f"replaced {label}" for label in graft.REPLACED if label not in ("stage 4", "stages 3 and 4")}
+    steps = {name: step for name, step in graft.STEPS.items() if name not in left_out}
     monkeypatch.setattr(graft, "STEPS", steps)
     record = tmp_path / "record.json"
     options = ["--data", data, "--runs", tmp_path / "runs", "--record", record, "--steps", 2, "--batch", 4]
@@ -66,14 +70,19 @@ def test_every_part_of_the_graft_benchmark_can_be_done(
     done = json.loads(record.read_text())
     assert list(done) == [f"demo-0/{step}" for step in steps]
     assert done["demo-0/graft"]["winner"].startswith("graft-") and done["demo-0/graft"]["missed"] is None
-    assert {"teacher", "rival teacher trained longer", "rival uniformly narrower"} <= done["demo-0/test"].keys()
-    narrower = done["demo-0/rivals"]["rows"]["uniformly narrower"]["parameters"]
-    chosen = done["demo-0/rivals"]["rows"]["the chosen parts from random numbers"]["parameters"]
+    winner, whole_stage = done["demo-0/graft"]["winner"], done["demo-0/replaced stage 4"]["name"]
+    tested = {"teacher", "keep", "rival teacher trained longer", "rival uniformly narrower", winner}
+    tested |= {f"{winner}, no fine-tuning", f"{whole_stage}, uniform", f"{whole_stage}, uniform, no fine-tuning"}
+    assert tested <= done["demo-0/test"].keys()
+    assert "nothing meets the budget 0.1xparams" in done["demo-0/fewer parameters"]["missed"]
+    narrower = done["demo-0/rival uniformly narrower"]["parameters"]
+    chosen = done["demo-0/rival the chosen parts from random numbers"]["parameters"]
     assert abs(narrower - chosen) < 0.05 * chosen
     capsys.readouterr()
     assert run(graft, monkeypatch, "--table", "--record", record) == 0
     table = capsys.readouterr().out
-    for told in ("| demo-0 | teacher |", "random numbers, no training", "| chosen graft-", "stage 4: all replaced"):
+    for told in ("| demo-0 | teacher |", "random numbers, no training", "graft: chosen graft-", "stage 4: all replaced",
+                 "nothing meets the budget 0.1xparams", "; graft-", "on the test split"):  # fmt: skip
         assert told in table
     lines = [line for line in table.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
@@ -84,13 +93,49 @@ def test_a_part_that_cannot_be_done_does_not_stop_the_others(
     script: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     graft = script("graft")
-    monkeypatch.setattr(graft, "SETS", {"demo": ("demo", {"imgsz": 64}, (0,))})
+    small(script, monkeypatch, (0,))
     record = tmp_path / "record.json"
-    options = ["--data", data, "--runs", tmp_path / "runs", "--record", record, "--only", "demo-0/rivals", "demo-0/ass"]
+    only = ["demo-0/rival u", "demo-0/ass"]
+    options = ["--data", data, "--runs", tmp_path / "runs", "--record", record, "--only", *only]
     assert run(graft, monkeypatch, *options) == 1
     told = capsys.readouterr().err.splitlines()
     assert told == [f"demo-0/{step} cannot be done: this needs demo-0/graft, which is not done"
-                    for step in ("assemblies", "rivals")]  # fmt: skip
+                    for step in ("assemblies", "rival uniformly narrower")]  # fmt: skip
+
+
+def test_what_tells_most_is_done_first_and_the_test_split_comes_last(
+    script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graft = script("graft")
+    small(script, monkeypatch, (0, 1))
+    assert run(graft, monkeypatch, "--list", "--record", tmp_path / "record.json") == 0
+    listed = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert listed[:3] == ["demo-0/teacher", "demo-0/control", "demo-0/replaced stages 3 and 4"]
+    assert sorted(listed) == sorted([*(f"demo-0/{step}" for step in graft.STEPS),
+                                     *(f"demo-1/{step}" for step in (*graft.ALL, "test"))])  # fmt: skip
+    assert listed.index("demo-0/graft") < listed.index("demo-1/graft") < listed.index("demo-0/assemblies")
+    assert listed[-2:] == ["demo-0/test", "demo-1/test"]
+
+
+@pytest.mark.slow
+def test_a_teacher_that_is_there_is_taken_unless_it_was_trained_otherwise(
+    script: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graft, results = script("graft"), script("results")
+    bench = small(script, monkeypatch, (0,))
+    known = train(load_experiment(merge_dotted({"data": data / "demo", "runs": tmp_path / "runs", "name": "demo-0"},
+                                               {**bench.RECIPE, "imgsz": 64}))).folder  # fmt: skip
+    (tmp_path / "results.json").write_text(json.dumps({"demo-0": {"core minutes": 7.5}}))
+    monkeypatch.setattr(results, "RECORD", tmp_path / "results.json")
+    record = tmp_path / "record.json"
+    options = ["--data", data, "--runs", tmp_path / "grafts", "--record", record, "--teachers", known.parent]
+    assert run(graft, monkeypatch, *options, "--only", "demo-0/teacher") == 0
+    row = json.loads(record.read_text())["demo-0/teacher"]
+    assert (row["minutes"], row["epochs"]) == (7.5, 1)
+    record.unlink()
+    monkeypatch.setattr(bench, "RECIPE", {**bench.RECIPE, "train.lr": 1e-3})
+    assert run(graft, monkeypatch, *options, "--only", "demo-0/teacher") == 1
+    assert "demo-0 was trained otherwise; leave --teachers out" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -109,6 +154,16 @@ def test_the_teacher_benchmark_can_be_done(
     assert all(line["done"] == 1 for line in study["variants"]), study["variants"]
     taught = load_config(tmp_path / "runs" / "teacher")
     assert taught["retrofit"] == {} and study["variants"][1]["name"] == "taught"
+
+
+def small(script: Any, monkeypatch: pytest.MonkeyPatch, seeds: tuple[int, ...]) -> ModuleType:
+    """The setting of the graft benchmark with drawn pictures alone and hardly any training."""
+    graft, bench = script("graft"), script("graft_bench")
+    for module in (graft, bench):
+        monkeypatch.setattr(module, "SETS", {"demo": ("demo", {"imgsz": 64}, seeds, "demo")})
+    monkeypatch.setattr(bench, "RECIPE", {**bench.RECIPE, **TINY, "model": {"name": "rtdetr-n"}})
+    monkeypatch.setattr(bench, "NORM_PICTURES", 4)
+    return bench  # type: ignore[no-any-return]
 
 
 def run(module: ModuleType, monkeypatch: pytest.MonkeyPatch, *options: object) -> int:

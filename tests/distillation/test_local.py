@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -31,6 +33,32 @@ def lessons(teacher, places=(PLACE,)):
 def trainee(teacher, choice, key="one", seed=0) -> Trainee:
     student = with_swaps(teacher, swap(PLACE, choice), seed=seed)
     return Trainee(key, PLACE, student.get_submodule(PLACE))
+
+
+def test_an_interruption_keeps_every_step(teacher, tmp_path):
+    settings = LocalSettings(steps=8)
+
+    def broken_off(start):
+        yield from itertools.islice(lessons(teacher)(start), 3)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        LocalTraining([trainee(teacher, VD)], settings).run(broken_off, tmp_path / "state.pt")
+    again = LocalTraining([trainee(teacher, VD)], settings)
+    assert again.restore(tmp_path / "state.pt") and again.step == 3
+
+
+def test_an_update_that_is_broken_off_is_not_kept(teacher, tmp_path, monkeypatch):
+    def break_off(self, trainee, loss, real=LocalTraining._note):
+        real(self, trainee, loss)
+        if self.step == 2 and trainee.key == "two":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalTraining, "_note", break_off)
+    training = LocalTraining([trainee(teacher, VD), trainee(teacher, "star", "two")], LocalSettings(steps=8))
+    with pytest.raises(KeyboardInterrupt):
+        training.run(lessons(teacher), tmp_path / "state.pt")
+    assert not (tmp_path / "state.pt").exists(), "of the third update one part has made its own and the other has not"
 
 
 def test_a_part_that_can_be_the_identity_becomes_it(teacher):

@@ -66,6 +66,15 @@ def test_the_cheapest_is_the_least_that_can_be_asked(library):
     assert program.best({"latency": lowest}) and not program.best({"latency": lowest - 1})
 
 
+@given(st.tuples(*[candidates] * 4), st.integers(-20, 3))
+def test_the_cheapest_holds_the_room_of_others_where_it_can(library, parameters):
+    all_options, room = options(library), {"parameters": parameters}
+    within = [keys for _, keys in everything(all_options, room)] or [keys for _, keys in everything(all_options, {})]
+    lowest = min(sum(option.costs["latency"] for option in all_options if option.key in keys) for keys in within)
+    found = ChoiceProgram(SLOTS, all_options).cheapest("latency", room)
+    assert found.costs.get("latency", 0) == pytest.approx(lowest) and frozenset(found.keys) in within
+
+
 def test_choices_can_be_made_to_differ_in_two_places():
     all_options = options([[], [(1, -1, 0), (2, -1, 0)], [(1, -1, 0), (3, -1, 0)], []])
     found = ChoiceProgram(SLOTS, all_options).best({"latency": -2}, count=9, differ=4)

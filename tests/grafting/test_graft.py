@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,8 +13,10 @@ from filelock import FileLock
 
 from detrofit import DetrofitError, load
 from detrofit.data.demo import draw_demo_dataset
+from detrofit.data.open import open_dataset
 from detrofit.distillation.local import LocalTraining
 from detrofit.grafting import score, workshop
+from detrofit.grafting.cost import _export_all
 from detrofit.grafting.graft import graft
 from detrofit.grafting.results import PAGE, RESULTS
 from tests.grafting.conftest import SLOT, quick
@@ -47,6 +52,7 @@ def test_a_graft_leaves_everything_that_was_found(done, model_file):
     limit = 0.999 * results["teacher"]["cost"]["parameters"]
     assert all(each["cost"]["parameters"] <= limit for each in results["assembled"])
     page = (done.folder / PAGE).read_text()
+    assert not list(done.folder.glob("assemblies/*.pt")) and not (done.folder / "features").exists()
     assert results["winner"] in page and "Every candidate tried" in page and "<script src" not in page
 
     best = load(done.best)
@@ -61,12 +67,25 @@ def test_a_graft_leaves_everything_that_was_found(done, model_file):
     assert weights <= {name for name in weights if name.startswith(units)}
 
 
-def test_a_budget_that_nothing_meets_names_the_nearest(done, model_file, drawn, without_gates, monkeypatch):
-    monkeypatch.setattr(LocalTraining, "learn", lambda *arguments: pytest.fail("another budget asks no training again"))
-    with pytest.raises(DetrofitError, match=r"nothing meets the budget 0\.1xparams: the nearest is .*Mparams .*=none"):
-        graft(model_file, drawn, done.folder, quick("0.1xparams"))
-    with pytest.raises(DetrofitError, match=r"nothing meets the budget 0\.001ms: the nearest is .* ms \(.*; all meas"):
-        graft(model_file, drawn, done.folder, quick("0.001ms"))
+def test_a_budget_that_nothing_meets_names_the_nearest(done, model_file, drawn, without_gates):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalTraining, "learn", lambda *arguments: pytest.fail("another budget asks no training again"))
+        with pytest.raises(DetrofitError, match=r"meets the budget 0\.1xparams: the nearest is .*=none") as told:
+            graft(model_file, drawn, done.folder, quick("0.1xparams"))
+        with pytest.raises(DetrofitError, match=r"budget 0\.001ms: the nearest is .*ms \(.*; all measurements stay"):
+            graft(model_file, drawn, done.folder, quick("0.001ms"))
+    for named in re.findall(r"[\d.]+(?:Mparams|xparams)(?=[ )])", str(told.value).partition("nearest")[2]):
+        results = graft(model_file, drawn, done.folder, quick(named)).results
+        assert [each for each in results["assembled"] if each["name"] == results["winner"]], "it can be asked for"
+
+
+def test_a_disk_too_small_for_the_exports_is_told_before_the_first(done, model_file, drawn, monkeypatch):
+    opened = workshop.open_workshop(model_file, drawn, done.folder, quick())
+    known = {key: (lambda: pytest.fail("nothing is made")) for key in ("keep", f"{SLOT}=none")}
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1e6))
+    assert _export_all(opened, known)[0].keys() == known.keys(), "what is there needs no room"
+    with pytest.raises(DetrofitError, match=r"100 exported models need .* GB in .*, where 0\.00 GB are free"):
+        _export_all(opened, known | {f"new {number}": known["keep"] for number in range(100)})
 
 
 def test_a_folder_holds_one_graft(done, model_file, drawn):
@@ -89,6 +108,13 @@ def test_a_search_split_too_small_for_the_noise_is_one_line(model_file, drawn, t
 def test_other_mistakes_are_one_line(model_file, drawn, tmp_path):
     with pytest.raises(DetrofitError, match=r"teacher\.safetensors has no slot 'backbone\.stage9"):
         graft(model_file, drawn, tmp_path, quick(slots=("backbone.stage9.block",)))
+    with pytest.raises(DetrofitError, match="--search-split test: the test split decides nothing"):
+        graft(model_file, drawn, tmp_path, quick(search_split="test"))
+    other = drawn.with_name("other.yaml")
+    first = open_dataset(drawn).class_names[0]
+    other.write_text(drawn.read_text().replace(first, "zebra"))
+    with pytest.raises(DetrofitError, match="does not know the class 'zebra' of the data"):
+        graft(model_file, other, tmp_path / "out", quick())
     with pytest.raises(DetrofitError, match="has no split 'vall'"):
         graft(model_file, drawn, tmp_path, quick(search_split="vall"))
     with pytest.raises(DetrofitError, match="does not exist"):
@@ -162,6 +188,8 @@ def test_a_runtime_that_is_not_installed_is_known_before_any_work(model_file, dr
 def test_free_knobs_come_first_and_no_budget_gives_a_front(model_file, drawn, tmp_path, without_gates):
     settings = quick(slots=(SLOT,), candidates=("none",), knobs=True, runtime="onnxruntime")
     results = graft(model_file, drawn, tmp_path / "a folder", settings).results
+    tried = json.loads((tmp_path / "a folder" / "knobs.json").read_text())["points"]
+    assert results["search"]["looks"] == 3 + len(tried) + 1 + len(results["assembled"]) and len(tried) > 1
     assert results["knobs"] and all(0 < each["ratio"] < 2 and each["ap"] >= 0 for each in results["knobs"])
     assert all(each["keys"] == [f"{SLOT}=none"] for each in results["assembled"])
     assert "no graft" in (tmp_path / "a folder" / PAGE).read_text()

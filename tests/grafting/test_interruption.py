@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from detrofit.distillation.local import LocalTraining
 from detrofit.grafting.results import RESULTS
+from detrofit.grafting.training import _training, train_library
+from detrofit.grafting.workshop import open_workshop
+from tests.grafting.conftest import quick
 
 SCRIPT = """
 import sys
@@ -51,6 +55,25 @@ def kill_when(running: subprocess.Popen, seen: Callable[[], bool]) -> None:
     os.kill(running.pid, signal.SIGKILL)
     running.communicate(timeout=60)
     assert running.returncode == -signal.SIGKILL, "it was over before it could be killed"
+
+
+@pytest.mark.parametrize("cache", [0.0, 1.0], ids=["streamed", "cached"])
+def test_sigterm_ends_a_local_training_after_the_update_and_keeps_it(model_file, drawn, tmp_path, monkeypatch, cache):
+    updates = []
+
+    def learn(self, lesson, real=LocalTraining.learn):
+        if len(updates) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        real(self, lesson)
+        updates.append(self.step)
+
+    monkeypatch.setattr(LocalTraining, "learn", learn)
+    workshop = open_workshop(model_file, drawn, tmp_path, quick(cache=cache))
+    with pytest.raises(KeyboardInterrupt):
+        train_library(workshop)
+    assert updates == ([1, 1, 2, 2] if cache == 0 else [1, 2, 3, 4])
+    kept = [_training(workshop, slot).step for slot in workshop.slots]
+    assert kept == ([2, 2] if cache == 0 else [4, 0])
 
 
 @pytest.mark.slow

@@ -6,12 +6,58 @@ import json
 
 import pytest
 
-from detrofit import load
+from detrofit import DetrofitError, load
 from detrofit.config.load import load_experiment, merge_dotted
+from detrofit.config.schema import Experiment
+from detrofit.data.demo import draw_demo_dataset
+from detrofit.data.open import open_dataset
+from detrofit.grafting import search as search_module
+from detrofit.grafting import workshop
 from detrofit.grafting.results import RESULTS
 from detrofit.grafting.search import search
 from tests.grafting.conftest import quick
 from tests.training.conftest import TINY
+
+
+def begun(monkeypatch) -> list[Experiment]:
+    """What a teacher would be trained with; that ends the search."""
+    found: list[Experiment] = []
+
+    def stop(folder, experiment):
+        found.append(experiment())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search_module, "train_in", stop)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"slots": ("backbone.stage9.block",)}, "rtdetr-n has no slot 'backbone.stage9.block'"),
+        ({"candidates": ("starr",)}, "'starr' fits none of the slots"),
+        ({"runtime": "openvino"}, "this needs 'openvino', which is not installed"),
+    ],
+)
+def test_what_the_graft_would_refuse_is_told_before_the_teacher_is_trained(drawn, tmp_path, monkeypatch, changes, said):
+    trained = begun(monkeypatch)
+    monkeypatch.setattr(workshop, "installed_runtimes", lambda: ["torch"])
+    experiment = load_experiment(merge_dotted({"data": drawn, "weights": "none"}, TINY))
+    with pytest.raises(DetrofitError, match=said):
+        search(experiment, tmp_path / "out", quick("0.9x", **changes))
+    assert not trained and not (tmp_path / "out").exists()
+
+
+def test_what_the_teacher_is_chosen_on_is_never_what_the_study_judges_on(tmp_path, monkeypatch):
+    data = draw_demo_dataset(tmp_path / "data", 0, pictures={"train": 16, "val": 3, "test": 2}, size=(64, 64))
+    data.write_text(data.read_text().replace("test: images/test\n", ""))
+    trained = begun(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        search(load_experiment(merge_dotted({"data": data, "weights": "none"}, TINY)), tmp_path / "out", quick())
+    found = open_dataset(trained[0].data)
+    assert [len(found.split(name)) for name in ("train", trained[0].train.val_split, "test")] == [8, 8, 3]
+    names = [set(found.split(name).names()) for name in ("train", "val")]
+    assert not names[0] & names[1]
 
 
 @pytest.mark.slow
@@ -20,6 +66,8 @@ def test_from_an_untrained_model_to_a_study(drawn, tmp_path, without_gates):
     settings = quick("0.999xparams", candidates=("none",), assemblies=1, finish_epochs=1)
     result = search(experiment, tmp_path / "a search", settings, seeds=1)
     results = json.loads((result.graft.folder / RESULTS).read_text())
+    fine_tuned = 2 * (1 + 1)  # the original and the graft, after their one epoch and at the end
+    assert results["search"]["looks"] >= 3 + 2 + 1 + fine_tuned
     assert results["winner"] != "keep" and results["finished_teacher"]["ap"] >= 0
     assert all(each["finished"] for each in results["assembled"] if each["file"])
     best = load(result.graft.best)

@@ -79,6 +79,7 @@ class LocalTraining:
             raise ValueError("two trainees have one key")
         self.trainees, self.settings, self.seed, self.autocast = list(trainees), settings, seed, autocast
         self.step = 0
+        self._whole = True  # no update was broken off
         self._optimizers = {each.key: _optimizer(each.module, settings) for each in trainees}
 
     def run(
@@ -86,20 +87,32 @@ class LocalTraining:
         lessons: Callable[[int], Iterator[Lesson]],
         state_file: Path | None = None,
         advance: Callable[[], None] = lambda: None,
+        held_back: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """Train to the last step, from `lessons(step)` on; the state goes to a file now and then, and at the end."""
+        """Train to the last step, from `lessons(step)` on.
+
+        The state goes to a file now and then, at the end, and when it is interrupted; `held_back` is the context of an
+        update, which lets none be interrupted half-way.
+        """
         if self.step >= self.settings.steps:
             return
-        for lesson in lessons(self.step):
-            self.learn(lesson)
-            advance()
+        try:
+            for lesson in lessons(self.step):
+                with held_back():
+                    self.learn(lesson)
+                advance()
+                if state_file is not None:
+                    self.save_if_due(state_file)
+                if self.step >= self.settings.steps:
+                    return
+        except KeyboardInterrupt:
             if state_file is not None:
-                self.save_if_due(state_file)
-            if self.step >= self.settings.steps:
-                return
+                self.save_whole(state_file)
+            raise
 
     def learn(self, lesson: Lesson) -> None:
         """One update of every trainee."""
+        self._whole = False
         for trainee in self.trainees:
             optimizer = self._optimizers[trainee.key]
             if optimizer is not None and not trainee.diverged:
@@ -107,6 +120,7 @@ class LocalTraining:
             elif optimizer is None:
                 self._note(trainee, self._loss(trainee, lesson))
         self.step += 1
+        self._whole = True
 
     def _update(self, trainee: Trainee, optimizer: torch.optim.Optimizer, lesson: Lesson) -> None:
         trainee.module.train()
@@ -135,6 +149,11 @@ class LocalTraining:
     def save_if_due(self, file: Path) -> None:
         """Write the state every `save_every` steps and after the last one."""
         if self.step == self.settings.steps or self.step % self.settings.save_every == 0:
+            self.save(file)
+
+    def save_whole(self, file: Path) -> None:
+        """Write the state, unless an update was broken off half-way: what was saved before it then stays."""
+        if self._whole:
             self.save(file)
 
     def save(self, file: Path) -> None:

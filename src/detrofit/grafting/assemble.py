@@ -18,6 +18,7 @@ from detrofit.grafting.score import Score, Scorer, measure_norms, settled
 from detrofit.grafting.training import States
 from detrofit.grafting.workshop import Workshop, progress_bar
 from detrofit.model.detector import RTDETR
+from detrofit.training.interruption import Interruption
 from detrofit.weights.model_file import save_model
 
 SECOND_LR = 0.5  # of the first pass's rate: the parts are nearly right
@@ -99,11 +100,17 @@ def _assemble(workshop: Workshop, scorer: Scorer, name: str, keys: Sequence[str]
         save_grafted(workshop, model_file(workshop, name), student, keys)
         record = {"keys": list(keys), "score": asdict(score), "diverged": diverged}
         workshop.keep(f"assemblies/{name}.json", record)
+        _second_state(workshop, name).unlink(missing_ok=True)  # not before: it is what a stopped one goes on from
     if record["diverged"]:
         workshop.note(
             f"{', '.join(record['diverged'])} diverged beside the other grafts of {name}, whose parts are therefore as "
             "they learnt alone"
         )
+
+
+def _second_state(workshop: Workshop, name: str) -> Path:
+    """Where the second training of an assembled model stands."""
+    return workshop.folder / "assemblies" / f"{name}.pt"
 
 
 def find_candidates(workshop: Workshop, keys: Sequence[str]) -> list[Candidate]:
@@ -130,7 +137,7 @@ def _train_on_own_inputs(workshop: Workshop, student: RTDETR, name: str, chosen:
         return []
     local = LocalSettings(steps=settings.second_steps, lr=SECOND_LR * settings.lr)
     training = LocalTraining(trainees, local, seed=settings.seed, autocast=workshop.devices.autocast_without_scaler)
-    file = workshop.folder / "assemblies" / f"{name}.pt"
+    file = _second_state(workshop, name)
     training.restore(file)
     lessons = Lessons(
         OwnInputs(workshop.teacher, student, units),
@@ -138,7 +145,7 @@ def _train_on_own_inputs(workshop: Workshop, student: RTDETR, name: str, chosen:
         inside=settings.inside,
         autocast=workshop.devices.autocast,
     )
-    training.run(lambda step: lessons.from_number(settings.steps + step), file)
-    file.unlink(missing_ok=True)
+    with Interruption() as interruption:
+        training.run(lambda step: lessons.from_number(settings.steps + step), file, held_back=interruption.held_back)
     student.eval().requires_grad_(False)
     return [trainee.key for trainee in trainees if trainee.diverged]

@@ -59,9 +59,12 @@ class ChoiceProgram:
             cuts.append((np.where(taken, 1.0, -1.0), taken.sum() - differ))
         return found
 
-    def cheapest(self, kind: str) -> Choice:
-        """The choice of least cost of a kind."""
-        taken = self._solve(np.array([option.costs[kind] for option in self.options]), {}, [])
+    def cheapest(self, kind: str, room: Mapping[str, float] | None = None) -> Choice:
+        """The choice of least cost of a kind within the room of others or, where nothing meets that, of all."""
+        cost = np.array([option.costs[kind] for option in self.options])
+        taken = self._solve(cost, room or {}, [])
+        if taken is None:
+            taken = self._solve(cost, {}, [])
         assert taken is not None, "the original itself is always possible"
         return self._choice(taken)
 

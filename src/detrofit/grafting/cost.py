@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ import numpy as np
 
 from detrofit.comparison.latencies import timing_device
 from detrofit.deployment.latency import describe_machine, measure
+from detrofit.distillation.features import GIGABYTE
 from detrofit.errors import DetrofitError
 from detrofit.grafting.library import KEEP, trained_student
 from detrofit.grafting.training import States
@@ -113,6 +115,7 @@ def _export_all(workshop: Workshop, makers: Mapping[str, Maker]) -> tuple[dict[s
     files = {key: workshop.folder / "exports" / f"{key}{SUFFIXES[workshop.settings.runtime]}" for key in makers}
     counts = workshop.record(COUNTS)
     missing = [key for key, file in files.items() if key not in counts or not file.exists()]
+    _check_disk(workshop, len(missing))
     with progress_bar("exporting", len(makers), len(makers) - len(missing)) as advance:
         for key in missing:
             model = copy.deepcopy(makers[key]()).cpu().eval()
@@ -122,6 +125,16 @@ def _export_all(workshop: Workshop, makers: Mapping[str, Maker]) -> tuple[dict[s
             workshop.keep(COUNTS, counts)
             advance()
     return files, {key: counts[key] for key in makers}
+
+
+def _check_disk(workshop: Workshop, number: int) -> None:
+    """DetrofitError where the disk cannot hold so many exported files, of which each is about the teacher's size."""
+    needed, free = number * workshop.file.stat().st_size, shutil.disk_usage(workshop.folder).free
+    if needed > free:
+        raise DetrofitError(
+            f"{number} exported models need {needed / GIGABYTE:.2f} GB in {workshop.folder}, where "
+            f"{free / GIGABYTE:.2f} GB are free; free space, which goes on where this stopped, or choose another --out"
+        )
 
 
 def _export(workshop: Workshop, target: Path, model: RTDETR) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 from detrofit.config.schema import Experiment
 from detrofit.distillation.replaced import find_replaced
+from detrofit.evaluation.curves import read_metrics
 from detrofit.grafting.score import Score, Scorer
 from detrofit.grafting.workshop import Workshop
 from detrofit.training.loop import resume, train
-from detrofit.training.run_folder import BEST, CONFIG
+from detrofit.training.run_folder import BEST, CONFIG, METRICS
 from detrofit.training.state import FILE as STATE
 from detrofit.weights.model_file import load_model, read_info
 
@@ -29,6 +30,7 @@ def finish(workshop: Workshop, scorer: Scorer, files: Mapping[str, Path], epochs
         if not workshop.record(record):
             run = workshop.folder / "finish" / f"{name}-{epochs}"
             best = train_in(run, partial(_experiment, workshop, file, run, epochs))
+            workshop.look(len(read_metrics(run / METRICS)))  # each chose whether it is the best so far
             score = scorer.score(workshop.devices.place(load_model(best, plugins=workshop.settings.plugins)))
             workshop.keep(record, {"file": str(best.relative_to(workshop.folder)), "score": asdict(score)})
         content = workshop.record(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from detrofit.grafting.results import kept_of, make_results, write_results
 from detrofit.grafting.score import Score, Scorer, control, score_library
 from detrofit.grafting.training import States, train_library
 from detrofit.grafting.workshop import GraftSettings, Workshop, check_runtime, open_workshop
+from detrofit.training.interruption import Interruption
 
 LEVELS = (0.25, 0.5, 0.75, 1.0)  # of the way from the teacher's latency to the least, where no budget is given
 DEFAULTS = GraftSettings()
@@ -51,7 +53,7 @@ def graft(
     """
     check_runtime(settings)
     workshop = open_workshop(Path(file), Path(data), Path(out), settings)
-    with alone(workshop.folder, "graft"):
+    with alone(workshop.folder, "graft"), Interruption():  # so that SIGTERM, too, leaves the hours written
         return _graft(workshop, executor)
 
 
@@ -150,15 +152,25 @@ def _choices(workshop: Workshop, options: Sequence[Option], teacher: Cost) -> li
 def _nothing_meets(
     program: ChoiceProgram, workshop: Workshop, room: Mapping[str, float], teacher: Mapping[str, float]
 ) -> str:
-    """What was asked for, and the nearest that there is."""
+    """What was asked for, and the nearest that there is, each budget in turn given up while the others hold."""
     asked = " and ".join(budget.text for budget in workshop.settings.budgets)
     nearest = []
     for kind in room:
-        choice = program.cheapest(kind)
+        choice = program.cheapest(kind, {other: limit for other, limit in room.items() if other != kind})
         amount = teacher[kind] + choice.costs.get(kind, 0.0)
-        told = f"{amount:.2f} ms" if kind == "latency" else f"{amount / 1e6:.3f}Mparams"
         keys = "; ".join(choice.keys) or "the original"
-        nearest.append(f"{told} ({amount / teacher[kind]:.3f}x) with {keys}")
+        nearest.append(f"{_askable(kind, amount, teacher[kind])} with {keys}")
     return f"nothing meets the budget {asked}: the nearest is {' or '.join(nearest)}; all measurements stay in " + str(
         workshop.folder
     )
+
+
+def _askable(kind: str, amount: float, teacher: float) -> str:
+    """An amount and its share of the teacher's as budgets are written, rounded up, so that they can be asked for."""
+    if kind == "latency":
+        return f"{_rounded_up(amount):.3f}ms ({_rounded_up(amount / teacher):.3f}x)"
+    return f"{_rounded_up(amount / 1e6):.3f}Mparams ({_rounded_up(amount / teacher):.3f}xparams)"
+
+
+def _rounded_up(amount: float) -> float:
+    return math.ceil(1000 * amount) / 1000

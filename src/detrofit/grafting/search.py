@@ -6,16 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from detrofit.comparison.splits import prepare_data
 from detrofit.config.load import load_experiment, merge_dotted
+from detrofit.config.models import build
 from detrofit.config.schema import Experiment
 from detrofit.errors import DetrofitError
 from detrofit.evaluation.curves import read_metrics
 from detrofit.files import write_file
 from detrofit.grafting.finish import rebuild, train_in
 from detrofit.grafting.graft import GraftResult, graft
-from detrofit.grafting.library import KEEP
+from detrofit.grafting.library import KEEP, find_slots
 from detrofit.grafting.parallel import OpenExecutor
-from detrofit.grafting.workshop import GraftSettings
+from detrofit.grafting.workshop import GraftSettings, check_runtime, check_search_split
 from detrofit.training.run_folder import METRICS
 
 TEACHER, GRAFT, STUDY = "teacher", "graft", "study"
@@ -46,6 +48,9 @@ def search(
     `executor` opens where the candidates and the study's runs are trained, by default here.
     """
     out = Path(out)
+    settings = replace(settings, search_split=experiment.train.val_split)
+    _check(experiment, settings)
+    experiment = _divided(experiment, settings, out)
     values = {**experiment.model_dump(mode="json"), "runs": str(out), "name": TEACHER}
     teacher = train_in(out / TEACHER, lambda: load_experiment(values))
     trained = read_metrics(teacher.with_name(METRICS))[-1]["epoch"]
@@ -57,6 +62,26 @@ def search(
     study = study_values(experiment, teacher, result, epochs, seeds)
     _run_study(study, out / STUDY, executor)
     return SearchResult(result, out / STUDY)
+
+
+def _divided(experiment: Experiment, settings: GraftSettings, out: Path) -> Experiment:
+    """The experiment on data with a split to choose on and another for the verdict.
+
+    Where one of them must be drawn from train, that is done before the teacher learns: neither may what chose its
+    checkpoint judge, nor what it has seen choose.
+    """
+    splits = prepare_data(experiment.data, settings.search_split, settings.test_split, out)
+    train = experiment.train.model_copy(update={"val_split": splits.val_split})
+    return experiment.model_copy(update={"data": splits.path, "train": train})
+
+
+def _check(experiment: Experiment, settings: GraftSettings) -> None:
+    """DetrofitError for what the graft would only meet once the teacher is trained."""
+    check_runtime(settings)
+    check_search_split(experiment.data, settings)
+    model = experiment.model
+    untrained = build(model.name, experiment.retrofit, num_classes=1, settings=model.frame, plugins=experiment.plugins)
+    find_slots(untrained, settings.slots, settings.candidates, source=model.name)
 
 
 def _run_study(values: dict[str, Any], folder: Path, executor: OpenExecutor | None) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from detrofit.distillation.features import GIGABYTE, Capture, FeatureCache, Lessons, cache_for, endless_batches
+from detrofit.distillation.features import GIGABYTE, Capture, FeatureCache, Lesson, Lessons, cache_for, endless_batches
 from detrofit.distillation.local import LocalSettings, LocalTraining, Trainee
 from detrofit.distillation.swap import State
 from detrofit.grafting.library import GraftSlot, trained_student
 from detrofit.grafting.parallel import OpenExecutor, train_slots
 from detrofit.grafting.workshop import Workshop, progress_bar
 from detrofit.randomness import derive_seed
+from detrofit.training.interruption import Interruption
 
 States = dict[str, dict[str, State]]  # by candidate's key, then by module name
 
@@ -43,7 +45,8 @@ def train_library(workshop: Workshop, executor: OpenExecutor | None = None) -> t
 def train_slot(workshop: Workshop, slot: GraftSlot) -> None:
     """Train the candidates of one slot by themselves, from where they stand to the end."""
     training, lessons = _training(workshop, slot), _lessons(workshop, [slot])
-    training.run(lessons.from_number, state_file(workshop.folder, slot.address))
+    with Interruption() as interruption:
+        training.run(lessons.from_number, state_file(workshop.folder, slot.address), held_back=interruption.held_back)
 
 
 def _unfinished(trainings: Mapping[str, LocalTraining]) -> list[str]:
@@ -82,24 +85,39 @@ def _training(workshop: Workshop, slot: GraftSlot) -> LocalTraining:
 def _train_in_turn(workshop: Workshop, trainings: dict[str, LocalTraining], lessons: Lessons) -> None:
     total = sum(training.settings.steps for training in trainings.values())
     done = sum(training.step for training in trainings.values())
-    with progress_bar(f"local training of {_count(workshop.slots)} candidates", total, done) as advance:
+    title = f"local training of {_count(workshop.slots)} candidates"
+    with Interruption() as interruption, progress_bar(title, total, done) as advance:
         for address, training in trainings.items():
-            training.run(lessons.from_number, state_file(workshop.folder, address), advance)
+            file = state_file(workshop.folder, address)
+            training.run(lessons.from_number, file, advance, interruption.held_back)
 
 
 def _train_together(workshop: Workshop, trainings: Sequence[tuple[str, LocalTraining]], lessons: Lessons) -> None:
     """All slots from one stream; where they stand apart after a stop, the later ones wait."""
     steps = workshop.settings.steps
     start = min(training.step for _, training in trainings)
-    with progress_bar(f"local training of {_count(workshop.slots)} candidates", steps, start) as advance:
-        for number, lesson in enumerate(lessons.from_number(start), start):
-            if number == steps:
-                return
+    title = f"local training of {_count(workshop.slots)} candidates"
+    with Interruption() as interruption, progress_bar(title, steps, start) as advance:
+        try:
+            for lesson in itertools.islice(lessons.from_number(start), steps - start):
+                _learn_together(workshop, trainings, lesson, interruption)
+                advance()
+        except KeyboardInterrupt:
             for address, training in trainings:
-                if training.step == number:
-                    training.learn(lesson)
-                    training.save_if_due(state_file(workshop.folder, address))
-            advance()
+                training.save_whole(state_file(workshop.folder, address))
+            raise
+
+
+def _learn_together(
+    workshop: Workshop, trainings: Sequence[tuple[str, LocalTraining]], lesson: Lesson, interruption: Interruption
+) -> None:
+    """One step of those slots that have made fewest."""
+    number = min(training.step for _, training in trainings)
+    for address, training in trainings:
+        if training.step == number:
+            with interruption.held_back():
+                training.learn(lesson)
+            training.save_if_due(state_file(workshop.folder, address))
 
 
 def _results(trainings: Iterable[LocalTraining]) -> tuple[States, dict[str, float]]:

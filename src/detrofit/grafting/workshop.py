@@ -145,9 +145,9 @@ class Workshop:
         """How many models have been run on the search split."""
         return int(self.record("looks.json").get("looks", 0))
 
-    def look(self) -> None:
-        """One more model is run on the search split."""
-        self.keep("looks.json", {"looks": self.looks + 1})
+    def look(self, models: int = 1) -> None:
+        """So many more models are run on the search split."""
+        self.keep("looks.json", {"looks": self.looks + models})
 
     @contextmanager
     def clock(self, step: str) -> Iterator[None]:
@@ -180,13 +180,26 @@ def check_runtime(settings: GraftSettings) -> None:
         raise missing_extra("openvino" if settings.runtime == "openvino" else "onnx", "export")
 
 
+def check_search_split(data: Path, settings: GraftSettings) -> None:
+    """DetrofitError for a split that nothing may be chosen on, or that is not there."""
+    if settings.search_split == "train":
+        raise DetrofitError("--search-split train: the candidates learn there; give a split that they have not seen")
+    if settings.search_split == settings.test_split:
+        raise DetrofitError(
+            f"--search-split {settings.test_split}: the test split decides nothing, or it could not judge any more; "
+            "leave it out: where there is no val, a part of train is searched on"
+        )
+    if settings.search_split != "val":
+        open_dataset(data).split(settings.search_split)  # where it is not there, that is said
+
+
 def open_workshop(file: Path, data: Path, folder: Path, settings: GraftSettings) -> Workshop:
     """Check everything that can be known before any work; DetrofitError for what is wrong."""
     file = file / BEST if file.is_dir() else file
     info = read_info(file)
     teacher = load_model(file, plugins=settings.plugins)
     slots = find_slots(teacher, settings.slots, settings.candidates, source=file.name)
-    _check_search_split(data, settings)
+    check_search_split(data, settings)
     splits = prepare_data(data, settings.search_split, settings.test_split, folder)
     drawn = folder / "data" / "data.yaml"  # where a part of train was drawn to be searched on
     data_path = drawn if drawn.exists() else splits.path
@@ -207,13 +220,6 @@ def open_workshop(file: Path, data: Path, folder: Path, settings: GraftSettings)
             "against it is overrated"
         )
     return workshop
-
-
-def _check_search_split(data: Path, settings: GraftSettings) -> None:
-    if settings.search_split == "train":
-        raise DetrofitError("--search-split train: the candidates learn there; give a split that they have not seen")
-    if settings.search_split != "val":
-        open_dataset(data).split(settings.search_split)  # where it is not there, that is said
 
 
 def _claim(folder: Path, file: Path, digest: str, settings: GraftSettings) -> None:

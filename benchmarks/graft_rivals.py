@@ -1,0 +1,120 @@
+"""What the grafts of benchmarks/graft.py are held against: random assemblies, equal compute, the free knobs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from graft_bench import BLOCKS, EXTRADW, Bench, Row, scored
+
+from detrofit.errors import DetrofitError
+from detrofit.grafting.choice import Choice
+from detrofit.grafting.cost import Cost
+from detrofit.grafting.finish import rebuild
+from detrofit.grafting.score import Score
+from detrofit.grafting.workshop import Workshop
+from detrofit.model.build import assemble
+from detrofit.model.costs import count_parameters
+from detrofit.parts.retrofit import parse_retrofit
+from detrofit.randomness import derive_seed
+from detrofit.training.run_folder import BEST
+from detrofit.weights.model_file import load_model, read_info, save_model
+from detrofit.weights.truncate import truncated
+
+RIVALS = (
+    "free knobs",
+    "teacher trained longer",
+    "the chosen parts from random numbers",
+    "all ExtraDW from random numbers",
+    "uniformly narrower",
+)
+
+
+def random_choices(
+    workshop: Workshop, costs: dict[str, Cost], scores: dict[str, Score], limit: float, count: int
+) -> list[Choice]:
+    """Random candidates for all slots that by their sums take at most that share of the latency."""
+    generator = np.random.default_rng(derive_seed(workshop.settings.seed, "random assemblies"))
+    found: dict[tuple[str, ...], Choice] = {}
+    for _ in range(100_000):
+        drawn = _random_candidates(workshop, generator)
+        keys = tuple(key for key in drawn if math.isfinite(scores[key].total))
+        if keys and 1 + sum(costs[key].ratio - 1 for key in keys) <= limit:
+            found[keys] = Choice(keys, sum(scores[key].total for key in keys), {})
+        if len(found) == count:
+            break
+    return list(found.values())
+
+
+def _random_candidates(workshop: Workshop, generator: np.random.Generator) -> list[str]:
+    """For each slot one of its candidates or the original, all alike; of slots that overlap the first drawn counts."""
+    drawn: dict[int, str] = {}
+    for number in generator.permutation(len(workshop.slots)).tolist():
+        slot = workshop.slots[number]
+        place = int(generator.integers(len(slot.candidates) + 1))
+        if place < len(slot.candidates) and not any(slot.overlaps(workshop.slots[other]) for other in drawn):
+            drawn[number] = slot.candidates[place].key
+    return [drawn[number] for number in sorted(drawn)]
+
+
+def rival(bench: Bench, label: str) -> Row:
+    """What else could be had for the compute of a teacher and a whole graft; the free knobs for nothing."""
+    grafted = bench.row("graft")
+    held = reference(grafted)
+    if label == "free knobs":
+        return _best_knobs(bench, grafted["knobs"], held["cost"]["ratio"])
+    file = bench.folder / "graft" / "assemblies" / f"{held['name']}.safetensors"
+    changes: dict[str, Any] = {}
+    if label == "the chosen parts from random numbers":
+        changes = {"retrofit": rebuild(file)["retrofit"]}
+    elif label == "all ExtraDW from random numbers":
+        changes = {"retrofit": {BLOCKS: EXTRADW}}
+    elif label == "uniformly narrower":
+        changes = {"retrofit": {"backbone": _narrower(bench, count_parameters(load_model(file)))}}
+    trained = bench.row("teacher")
+    epochs = trained["epochs"] + _extra_epochs(trained, grafted)
+    return scored(bench.train(f"rival {label}", **{**changes, "train.epochs": epochs}))
+
+
+def reference(grafted: Row) -> Row:
+    """The graft that rivals are held against: the winner or, where the original won, the fastest that was tried."""
+    assembled = {each["name"]: each for each in grafted["assembled"]}
+    if not assembled:
+        raise DetrofitError("nothing was assembled that a rival could be held against")
+    return assembled.get(grafted["winner"]) or min(assembled.values(), key=lambda each: each["cost"]["ratio"])
+
+
+def _best_knobs(bench: Bench, points: list[Row], ratio: float) -> Row:
+    """The teacher with fewer queries, layers or pixels that is no slower than the graft; empty if there is none."""
+    within = [each for each in points if each["ratio"] <= ratio]
+    if not within:
+        return {}
+    best = max(within, key=lambda each: each["ap"])
+    model = truncated(load_model(bench.teacher), num_queries=best["num_queries"], decoder_layers=best["decoder_layers"])
+    file = bench.folder / "rival free knobs" / BEST
+    save_model(file, model, replace(read_info(bench.teacher), input_size=tuple(best["imgsz"])))
+    return {"val AP": best["ap"], "parameters": count_parameters(model), **best}
+
+
+def _narrower(bench: Bench, parameters: int) -> dict[str, Any]:
+    """The teacher's ResNet-vd, its stages narrower alike, so that the whole comes nearest to so many parameters."""
+    teacher = load_model(bench.teacher)
+    stock, backbone = parse_retrofit(teacher.slots), dict(teacher.slots["backbone"])
+
+    def narrowed(share: float) -> dict[str, Any]:
+        return backbone | {"widths": [max(8, 8 * round(width * share / 8)) for width in backbone["widths"]]}
+
+    def size(part: dict[str, Any]) -> int:
+        swap = parse_retrofit({"backbone": part})
+        with torch.device("meta"):
+            return count_parameters(assemble(teacher.frame, stock, swap, num_classes=teacher.num_classes)[0])
+
+    return min((narrowed(step / 40) for step in range(8, 41)), key=lambda part: abs(size(part) - parameters))
+
+
+def _extra_epochs(trained: Row, grafted: Row) -> int:
+    """Epochs of the teacher's training that take as much work as the whole graft."""
+    return math.ceil(grafted["minutes"] / (trained["minutes"] / trained["epochs"]))
