@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -95,7 +97,9 @@ def merge_tiles(
         tile,
         np.concatenate(cut),
     )
-    kept = [_best_of_class(_joined(pool.of(label), windows)) for label in np.unique(pool.labels)]
+    # Most boxes lie in a few cells of a tile's size.
+    cell = int((windows[:, 2:] - windows[:, :2]).max()) if len(windows) else max(size)
+    kept = [_best_of_class(_joined(pool.of(label), windows), cell) for label in np.unique(pool.labels)]
     merged = TileDetections(
         np.concatenate([np.zeros((0, 4)), *(each.boxes for each in kept)]).astype(np.float32),
         np.concatenate([np.zeros(0), *(each.scores for each in kept)]).astype(np.float32),
@@ -140,30 +144,39 @@ def _cut_sides(boxes: np.ndarray, window: np.ndarray, size: tuple[int, int]) -> 
 
 def _joined(pool: _Pool, windows: np.ndarray) -> _Pool:
     """The pool with pieces of one object, seen by tiles on both sides of a seam, replaced by the box around them."""
+    group = _groups(pool, windows)
+    sizes = np.bincount(group, minlength=len(group))
+    alone = pool.take(np.flatnonzero(sizes[group] == 1))
+    members = [np.flatnonzero(group == number) for number in np.flatnonzero(sizes > 1)]
+    if not members:
+        return alone
+    around = [np.r_[pool.boxes[rows, :2].min(0), pool.boxes[rows, 2:].max(0)] for rows in members]
+    # It is still cut where all pieces that reach farthest are: another row of tiles may see more of the object.
+    cut = [(pool.cut[rows] | (np.abs(pool.boxes[rows] - box) > 1)).all(axis=0) for rows, box in zip(members, around)]
+    return _Pool(
+        np.concatenate([alone.boxes, around]),
+        np.concatenate([alone.scores, [pool.scores[rows].max() for rows in members]]),
+        np.concatenate([alone.labels, [pool.labels[rows[0]] for rows in members]]),
+        # A joined box belongs to no tile: it competes with the boxes of all of them.
+        np.concatenate([alone.tile, [len(windows) + rows[0] for rows in members]]),
+        np.concatenate([alone.cut, cut]),
+    )
+
+
+def _groups(pool: _Pool, windows: np.ndarray) -> np.ndarray:
+    """A number for each box, int64 `[n]` below n, the same for pieces of one object."""
     group = np.arange(len(pool.boxes))
     for side in (RIGHT, BOTTOM):
-        taken: set[int] = set()
+        free = pool.cut[:, side - 2].copy()
         # The surest pieces choose first; each side of a box goes on in one other box at most.
         for first in _surest_first(pool, np.flatnonzero(pool.cut[:, side])):
-            seconds = np.array([each for each in np.flatnonzero(pool.cut[:, side - 2]) if each not in taken], np.int64)
+            seconds = np.flatnonzero(free)
             fitting = seconds[_go_on(pool, first, seconds, side, windows)]
             if len(fitting):
                 second = int(_surest_first(pool, fitting)[0])
-                taken.add(second)
+                free[second] = False
                 group[group == group[second]] = group[first]
-    members = [np.flatnonzero(group == number) for number in np.unique(group)]
-    around = [np.r_[pool.boxes[rows, :2].min(0), pool.boxes[rows, 2:].max(0)] for rows in members]
-    return _Pool(
-        np.array(around).reshape(-1, 4),
-        np.array([pool.scores[rows].max() for rows in members]),
-        np.array([pool.labels[rows[0]] for rows in members]),
-        # A joined box belongs to no tile: it competes with the boxes of all of them.
-        np.array([pool.tile[rows[0]] if len(rows) == 1 else len(windows) + rows[0] for rows in members]),
-        # It is still cut where all pieces that reach farthest are: another row of tiles may see more of the object.
-        np.array(
-            [(pool.cut[rows] | (np.abs(pool.boxes[rows] - box) > 1)).all(axis=0) for rows, box in zip(members, around)]
-        ),
-    )
+    return group
 
 
 def _surest_first(pool: _Pool, rows: np.ndarray) -> np.ndarray:
@@ -191,30 +204,50 @@ def _similar(score: float, others: np.ndarray) -> np.ndarray:
     return (others >= SCORE_RATIO * score) & (score >= SCORE_RATIO * others)
 
 
-def _best_of_class(pool: _Pool) -> _Pool:
+def _best_of_class(pool: _Pool, cell: int) -> _Pool:
     """One box an object: whole ones before cut ones, then by score; each absorbs those of other tiles that it repeats.
 
     A kept box absorbs one box of each other tile, the one that it overlaps most, so that neighbours both stay; of cut
     boxes it absorbs all that it covers.
     """
     pool = pool.take(np.lexsort((-pool.scores, pool.cut.any(1))))
-    kept = np.zeros(len(pool.boxes), np.int64)
-    absorbed: list[set[int]] = []
+    kept = _Kept(cell)
+    absorbed: dict[int, set[int]] = {}
     any_cut: np.ndarray = np.any(pool.cut, axis=1)
     for row, (box, tile) in enumerate(zip(pool.boxes, pool.tile)):
-        chosen = kept[: len(absorbed)]
+        chosen = kept.near(box)
         iou, covered = _overlap(box, pool.boxes[chosen])
         competes = pool.tile[chosen] != tile
         cut = bool(any_cut[row])
         if cut:
             competes &= pool.scores[chosen] >= SCORE_RATIO * pool.scores[row]
-        same = [place for place in np.flatnonzero(competes & (iou >= SAME_IOU)) if tile not in absorbed[place]]
+        same = [place for place in np.flatnonzero(competes & (iou >= SAME_IOU)) if tile not in absorbed[chosen[place]]]
         if same:
-            absorbed[max(same, key=lambda place: iou[place])].add(int(tile))
+            absorbed[chosen[max(same, key=lambda place: iou[place])]].add(int(tile))
         elif not (cut and (competes & (covered >= COVERED)).any()):
-            kept[len(absorbed)] = row
-            absorbed.append(set())
-    return pool.take(kept[: len(absorbed)])
+            kept.add(row, box)
+            absorbed[row] = set()
+    return pool.take(np.array(list(absorbed), np.int64))
+
+
+class _Kept:
+    """Rows of boxes by the square cells of the picture that they touch, so that a box meets its neighbours alone."""
+
+    def __init__(self, cell: int) -> None:
+        self.cell = cell
+        self._rows: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+
+    def add(self, row: int, box: np.ndarray) -> None:
+        for place in self._cells(box):
+            self._rows[place].append(row)
+
+    def near(self, box: np.ndarray) -> np.ndarray:
+        """The rows of all boxes that may overlap a box, in their order, int64."""
+        return np.array(sorted({row for place in self._cells(box) for row in self._rows.get(place, ())}), np.int64)
+
+    def _cells(self, box: np.ndarray) -> Iterator[tuple[int, int]]:
+        left, top, right, bottom = (box // self.cell).astype(int)
+        return itertools.product(range(left, right + 1), range(top, bottom + 1))
 
 
 def _overlap(box: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

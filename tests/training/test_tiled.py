@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,16 @@ def test_the_runtime_sees_a_picture_of_any_size_with_as_many_tiles_at_once():
         detect_in_tiles(backend, draw(300 * scale, 400 * scale, squares), TILING, 0.5)
         batches.append(max(backend.model.batch_sizes))
     assert batches == [8, 8]
+
+
+def test_memory_grows_with_the_decoded_picture_alone():
+    peaks, pictures = [], [draw(300 * scale, 400 * scale, SQUARES) for scale in (1, 4)]
+    for picture in pictures:
+        tracemalloc.start()
+        detect_in_tiles(BrightBackend(), picture, TILING, 0.5)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 2 * pictures[1].nbytes, "all its tiles at once take four times that"
 
 
 def test_a_picture_that_fits_a_tile_is_seen_whole():
