@@ -43,6 +43,8 @@ def test_fewer_learnt_queries_are_the_first_of_them():
     few = truncated(model, num_queries=4, decoder_layers=1)
     contents = [each.decoder.query_selection.learnt_content.weight for each in (few, model)]
     assert torch.equal(contents[0], contents[1][:4])
+    with pytest.raises(DetrofitError, match="has learnt 9 queries, and cannot have 10"):
+        truncated(model, num_queries=10, decoder_layers=1)
 
 
 @pytest.mark.parametrize("layers", [0, 4])

@@ -41,19 +41,24 @@ def trade(
     from detrofit.deployment.trade.choice import parse_budget
     from detrofit.deployment.trade.output import print_trade, save_trade
     from detrofit.deployment.trade.points import Knobs
-    from detrofit.deployment.trade.run import TradeSettings, trade
+    from detrofit.deployment.trade.run import Trade, TradeSettings, trade
 
     knobs = Knobs(tuple(parse_image_size(text) for text in imgsz), tuple(queries), tuple(layers))
     settings = TradeSettings(knobs, format_, device, bench, rounds, keep, split, batch, workers, plugin)
     limit = parse_budget(budget) if budget else None
     folder = out or (file if file.is_dir() else file.parent) / "trade"
-    result = trade(file, data, folder, settings, budget=limit)
-    save_trade(result, folder)
-    print_trade(result, table_console())
-    print(f"table and plot in {folder}")
+
+    def show(measured: Trade) -> None:
+        save_trade(measured, folder)
+        print_trade(measured, table_console())
+        print(f"table and plot in {folder}")
+
+    result = trade(file, data, folder, settings, budget=limit, keep=show)
     if result.chosen:
         chosen = result.chosen
-        print(f"the best within {limit:g} ms: {chosen.file} (AP {chosen.ap:.4f}, measured once more)")
+        save_trade(result, folder)
+        print(f"the best within {limit:g} ms is {chosen.point.point}, {chosen.point.milliseconds:.3g} ms a picture:")
+        print(f"{chosen.file} (AP {chosen.ap:.4f}, measured once more)")
         if chosen.exported:
             again = "" if chosen.exported_ap is None else f" (AP {chosen.exported_ap:.4f})"
             print(f"and exported: {chosen.exported}{again}")

@@ -117,7 +117,7 @@ def compare(reference: Backend, other: Backend, checked: CheckPictures, limits: 
     once as it takes."""
     tally = _Tally(limits, other.threshold)
     scored = Predictions(), Predictions()
-    for number, (size, *found) in enumerate(_run(reference, other, checked.pictures)):
+    for number, (size, *found) in enumerate(_run(reference, other, checked)):
         tally.add(*found)
         for predictions, (boxes, scores, labels) in zip(scored, map(_finite, found), strict=True):
             scale = np.array(size[::-1] * 2, np.float32) / np.array(other.input_size[::-1] * 2, np.float32)
@@ -138,12 +138,12 @@ def compare(reference: Backend, other: Backend, checked: CheckPictures, limits: 
     )
 
 
-def _run(
-    reference: Backend, other: Backend, pictures: Sequence[PictureSource]
-) -> Iterator[tuple[tuple[int, int], Found, Found]]:
+def _run(reference: Backend, other: Backend, checked: CheckPictures) -> Iterator[tuple[tuple[int, int], Found, Found]]:
     """The size of each picture, and what both find in it."""
-    size = other.batch or BATCH
-    for start in track(range(0, len(pictures), size), "comparing", console=Console(stderr=True)):
+    size, pictures = other.batch or BATCH, checked.pictures
+    starts = range(0, len(pictures), size)
+    # The few drawn ones take no bar of their own, which would disturb that of many files.
+    for start in track(starts, "comparing", console=Console(stderr=True), disable=checked.index is None):
         decoded = [decode_picture(picture) for picture in pictures[start : start + size]]
         images = to_batch(decoded, other.input_size)
         together = _found(other, images)

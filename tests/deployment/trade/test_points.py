@@ -31,8 +31,9 @@ def test_given_values_are_tried_beside_the_point_as_trained(model):
     ("knobs", "line"),
     [
         (Knobs(sizes=((100, 100),)), "100,100 is no multiple of 32"),
-        (Knobs(num_queries=(0,)), "0 queries find nothing"),
-        (Knobs(decoder_layers=(4,)), "decoder layers 1 to 3, not 4"),
+        (Knobs(num_queries=(0,)), "model.num_queries: input should be greater than or equal to 1"),
+        (Knobs(num_queries=(5000,)), "model.num_queries: input should be less than or equal to 3000"),
+        (Knobs(decoder_layers=(4,)), "has 3 decoder layers, of which 4 cannot be kept"),
     ],
 )
 def test_what_the_model_cannot_do_is_one_line(model, knobs, line):

@@ -83,8 +83,29 @@ def test_a_budget_writes_the_best_model_and_its_export(file, data, tmp_path, cap
     assert (tmp_path / "out" / "trade.png").stat().st_size > 5000
     assert not (tmp_path / "out" / "points").exists()
 
+
+def test_what_was_measured_is_kept_where_nothing_fits_into_the_budget(file, data, tmp_path, capsys):
+    knobs = [
+        "--imgsz",
+        "32",
+        "--queries",
+        "10",
+        "--layers",
+        "1",
+        "--rounds",
+        "6",
+        "--workers",
+        "0",
+        "--format",
+        "torch",
+    ]
+    command = ["trade", str(file), "--data", str(data), "--device", "cpu", "--out", str(tmp_path / "out"), *knobs]
     assert main([*command, "--budget", "1us"]) == 2
-    assert "nothing fits into 0.001 ms" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "nothing fits into 0.001 ms" in printed.err and "32 x 32" in printed.out
+    content = json.loads((tmp_path / "out" / "trade.json").read_text())
+    assert len(content["points"]) == 2 and content["chosen"] is None
+    assert (tmp_path / "out" / "trade.png").exists() and not list((tmp_path / "out").glob("traded*"))
 
 
 def test_times_from_another_device_decide(file, data, tmp_path):

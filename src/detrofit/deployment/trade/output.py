@@ -104,7 +104,6 @@ def print_trade(trade: Trade, console: Console) -> None:
     for each in sorted(trade.points, key=lambda each: each.milliseconds):
         point, latency = each.point, each.latency
         mark = "*" if each in front else ""
-        mark += " chosen" if trade.chosen and each is trade.chosen.point else ""
         mark += " as trained" if point == trade.trained else ""
         table.add_row(
             mark,

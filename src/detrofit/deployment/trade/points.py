@@ -11,6 +11,7 @@ from typing import NamedTuple
 from detrofit.errors import DetrofitError
 from detrofit.model.detector import RTDETR
 from detrofit.weights.model_file import ModelInfo
+from detrofit.weights.truncate import truncated_frame
 
 SIZE_SHARES = (0.5, 0.625, 0.75, 0.875, 1.0, 1.25)  # of the trained input size
 QUERY_SHARES = (0.25, 0.5, 1.0)  # of the trained number
@@ -28,6 +29,10 @@ class Point(NamedTuple):
     def stem(self) -> str:
         """The name of its files, from which `parse_stem` reads it back: HEIGHTxWIDTH-qQUERIES-lLAYERS."""
         return f"{self.size[0]}x{self.size[1]}-q{self.num_queries}-l{self.decoder_layers}"
+
+    def __str__(self) -> str:
+        layers = f"{self.decoder_layers} decoder layer{'s' if self.decoder_layers > 1 else ''}"
+        return f"{self.size[0]} x {self.size[1]}, {self.num_queries} queries, {layers}"
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ def as_trained(model: RTDETR, info: ModelInfo) -> Point:
 def grid(model: RTDETR, info: ModelInfo, knobs: Knobs) -> list[Point]:
     """All combinations of the knobs' values, the point as trained first.
 
-    Raises DetrofitError for a size that the model does not take, or more layers than it has.
+    Raises DetrofitError for a size that the model does not take, and as `truncated_frame` does.
     """
     start = as_trained(model, info)
     multiple = model.size_multiple
@@ -58,12 +63,8 @@ def grid(model: RTDETR, info: ModelInfo, knobs: Knobs) -> list[Point]:
     for height, width in sizes:
         if height % multiple or width % multiple or min(height, width) < multiple:
             raise DetrofitError(f"the input size {height},{width} is no multiple of {multiple}")
-    for number in queries:
-        if number < 1:
-            raise DetrofitError(f"{number} queries find nothing; give 1 or more")
-    for number in layers:
-        if not 1 <= number <= model.frame.decoder_layers:
-            raise DetrofitError(f"the model has decoder layers 1 to {model.frame.decoder_layers}, not {number}")
+    for num_queries, decoder_layers in itertools.product(queries, layers):
+        truncated_frame(model, num_queries=num_queries, decoder_layers=decoder_layers)
     combinations = (Point(*values) for values in itertools.product(sizes, queries, layers))
     return list(dict.fromkeys([start, *combinations]))
 

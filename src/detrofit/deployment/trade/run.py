@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.progress import Progress
 
 from detrofit.data.index import DetectionIndex
@@ -112,22 +113,29 @@ DEFAULTS = TradeSettings()
 
 
 def trade(
-    file: Path, data: Path, out: Path, settings: TradeSettings = DEFAULTS, *, budget: float | None = None
+    file: Path,
+    data: Path,
+    out: Path,
+    settings: TradeSettings = DEFAULTS,
+    *,
+    budget: float | None = None,
+    keep: Callable[[Trade], None] = lambda measured: None,
 ) -> Trade:
     """Measure a model file (or a run folder's best one) at every point, without training anything.
 
     With a `budget` in milliseconds the most accurate point within it is written to the folder `out`, as a model file
-    and exported, and both are scored once more. Raises DetrofitError where file, data and settings do not go together,
-    or nothing fits into the budget.
+    and exported, and both are scored once more. `keep` is given what was measured before that. Raises DetrofitError
+    where file, data and settings do not go together, or nothing fits into the budget.
     """
     file = file / BEST if file.is_dir() else file
     session = _Session(file, data, out, settings)
-    with Progress() as progress:
+    with Progress(console=Console(stderr=True)) as progress:
         scores = session.score(progress)
         known, failures, machine = session.time(progress)
     points = [TradePoint(point, scores[point], known.get(point), failures.get(point)) for point in session.points]
-    chosen = None if budget is None else session.write_best(points, budget)
-    return Trade(file.name, data.name, settings.split, settings.format, machine, points, session.trained, chosen)
+    measured = Trade(file.name, data.name, settings.split, settings.format, machine, points, session.trained)
+    keep(measured)
+    return measured if budget is None else replace(measured, chosen=session.write_best(points, budget))
 
 
 class _Session:
