@@ -26,6 +26,9 @@ def compare(
     set_: Settings = [],  # noqa: B006
     controls: Annotated[bool, typer.Option("--controls", help="Also run the controls of the base.")] = False,
     margin: Annotated[float | None, typer.Option(help="AP points (of 100) of no interest; default 0.5.")] = None,
+    traded: Annotated[
+        list[Path], typer.Option(help="A trade.json with a choice: the trained base there is a control; repeatable.")
+    ] = [],  # noqa: B006
     external: Annotated[list[str], typer.Option(help="NAME=FILE,FILE: COCO predictions, one a seed.")] = [],  # noqa: B006
     latency: Annotated[
         list[Path], typer.Option(help="A file of `detrofit bench` made on another device; repeatable.")
@@ -55,7 +58,7 @@ def compare(
     }
     options |= {"device": device, "workers": workers, "train.epochs": epochs, "train.batch": batch}
     options |= {"seeds": seeds, "margin": margin, "controls": "all" if controls else None}
-    values = _values(study, variant, swap, options, set_, external)
+    values = _values(study, variant, swap, options, set_, external, traded)
     checked = load_study(values)
     folder = out or Path("studies", Path(study).stem)
     planned = plan_study(checked, folder)
@@ -70,10 +73,17 @@ def compare(
 
 
 def _values(
-    study: str, variants: list[str], swaps: list[str], options: dict[str, Any], settings: list[str], external: list[str]
+    study: str,
+    variants: list[str],
+    swaps: list[str],
+    options: dict[str, Any],
+    settings: list[str],
+    external: list[str],
+    traded: list[Path],
 ) -> dict[str, Any]:
     """The study's file, if there is one, and the options over it."""
     from detrofit.comparison.study import parse_external, parse_variants, read_study
+    from detrofit.comparison.traded import parse_traded
     from detrofit.config.load import merge_dotted, parse_assignments
 
     values: dict[str, Any] = read_study(Path(study)) if study.endswith((".yaml", ".yml")) else {"model": study}
@@ -84,4 +94,6 @@ def _values(
         values["variants"] = parse_variants(variants, values.get("variants"))
     if external:
         values["external"] = parse_external(external, values.get("external"))
+    if traded:
+        values["traded"] = parse_traded(traded, values.get("traded"))
     return merge_dotted(values, parse_assignments(settings, "--set"))

@@ -61,10 +61,10 @@ def study_results(
             "model": each.experiment.model.name,
             "configuration": _configuration(each),
         }
-        for each in study.variants
+        for each in study.all_variants
     ]
     lines += [{"name": each, "kind": "external", "changes": {}} for each in study.settings.external]
-    settings = study.settings.model_dump(mode="json", exclude={"variants", "external"})
+    settings = study.settings.model_dump(mode="json", exclude={"variants", "external", "traded"})
     head = {
         "format": FORMAT,
         "detrofit": __version__,

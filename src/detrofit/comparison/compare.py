@@ -32,6 +32,7 @@ from detrofit.comparison.report.pictures import pictures_if_possible
 from detrofit.comparison.runner import Progress, run_jobs
 from detrofit.comparison.splits import StudyData, prepare_data
 from detrofit.comparison.study import BASE, Study
+from detrofit.comparison.traded import traded_records
 from detrofit.config.schema import IMAGENET_WEIGHTS, NO_WEIGHTS
 from detrofit.errors import DetrofitError
 from detrofit.files import alone
@@ -55,8 +56,8 @@ class PlannedStudy:
 
     @property
     def names(self) -> list[str]:
-        """Of all that is trained here, the base first."""
-        return [each.name for each in self.study.variants]
+        """Of all models of this study, the base first."""
+        return [each.name for each in self.study.all_variants]
 
     @property
     def reach(self) -> str:
@@ -146,6 +147,8 @@ def _run_study(
         planned.jobs, known, planned.folder, executor, show,
         keep=lambda records: write_results(planned.results([*records, *others], latency), planned.folder),
     )  # fmt: skip
+    by_identity = known | {record["identity"]: record for record in records}
+    records += traded_records(planned.study.traded, planned.jobs, by_identity, planned.folder, say)
     latency = study_latencies(planned, records, latency, say)
     results = with_look(planned.results([*records, *others], latency))
     remember_data(planned.folder, planned.data.path)
@@ -170,16 +173,16 @@ def study_latencies(
     by_source = {each["source"]: each for each in known}
     rounds, classes = planned.study.settings.latency_rounds, planned.data.class_names
     done = {record["variant"] for record in records if record["status"] == "done"}
-    variants = [each for each in planned.study.variants if each.name in done]
+    variants = [each for each in planned.study.all_variants if each.name in done]
     if rounds and variants and variants[0].name == BASE:
         identity = measurement_identity(variants, classes, rounds)
         if by_source.get(HERE, {}).get("identity") != identity:
-            files = trained_files(planned)
+            files = trained_files(records, planned.folder)
             by_source[HERE] = measure_latencies(variants, files, classes, planned.folder / "exports", rounds, say)
     return list(by_source.values())
 
 
-def trained_files(planned: PlannedStudy) -> dict[str, Path]:
-    """The model file of each variant's first run that is in this folder."""
-    runs = {job.variant: run_folder(planned.folder, job.name) / BEST for job in reversed(planned.jobs)}
-    return {name: file for name, file in runs.items() if file.is_file()}
+def trained_files(records: Sequence[Record], folder: Path) -> dict[str, Path]:
+    """The model file of each variant's first run that is in the folder of the study."""
+    files = [(record["variant"], run_folder(folder, record_name(record)) / BEST) for record in reversed(records)]
+    return {name: file for name, file in files if file.is_file()}

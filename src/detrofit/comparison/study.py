@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +19,7 @@ from detrofit.errors import DetrofitError, nearest
 BASE = "base"
 LONGEST_NAME = 120  # bytes; files add a seed and an identity to it, and may have 255
 Kind = Literal["base", "variant", "control"]
+TRADED = ("imgsz", "model.num_queries", "model.decoder_layers")  # what a trained model can change
 _VARIED = ("model", "imgsz", "weights", "train", "augment")  # settings that a variant may change beside slots
 _FIXED = tuple(name for name in Experiment.model_fields if name not in (*_VARIED, "retrofit"))
 
@@ -31,6 +32,9 @@ class StudySettings(Section):
         [0, 1, 2, 3, 4, 5], description="a number of seeds, counted from 0, or a list"
     )
     controls: list[str] = Field([], description=f"of {', '.join(CONTROLS)}; `all` for all")
+    traded: dict[str, dict[str, Any]] = Field(
+        {}, description=f"name to {', '.join(TRADED)} that the trained base is scored at: a control without a training"
+    )
     margin: Annotated[float, Field(gt=0)] = Field(0.5, description="AP points (of 100) that are of no interest")
     resamples: Annotated[int, Field(ge=100)] = Field(2000, description="draws of the test pictures")
     test_split: str = Field("test", description="split of the verdict")
@@ -73,16 +77,22 @@ class Variant:
 
 @dataclass(frozen=True)
 class Study:
-    """All that is compared: variants, the base first, and how."""
+    """All that is compared: variants, the base first, and how; `traded` are scored without a training."""
 
     variants: tuple[Variant, ...]
     settings: StudySettings
     notes: list[str] = field(default_factory=list)
+    traded: tuple[Variant, ...] = ()
 
     @property
     def base(self) -> Variant:
         """What all others are compared with."""
         return self.variants[0]
+
+    @property
+    def all_variants(self) -> tuple[Variant, ...]:
+        """Those that are trained, then those that are not."""
+        return (*self.variants, *self.traded)
 
 
 def read_study(file: Path) -> dict[str, Any]:
@@ -90,7 +100,7 @@ def read_study(file: Path) -> dict[str, Any]:
     values = read_yaml(file)
     root = yaml.compose(file.read_text("utf-8"))
     for key, value in root.value if isinstance(root, yaml.MappingNode) else []:
-        if key.value == "variants" and isinstance(value, yaml.MappingNode):
+        if key.value in ("variants", "traded") and isinstance(value, yaml.MappingNode):
             refuse_same_names(name.value for name, _ in value.value)
     return values
 
@@ -126,20 +136,29 @@ def load_study(values: Mapping[str, Any]) -> Study:
     _check_keys(rest)
     base = _variant(BASE, "base", {}, rest)
     _check_seeds(settings.seeds)
-    _check_names([*settings.variants, *settings.external])
-    refuse_same_names([BASE, *settings.variants, *settings.external])
+    named = [*settings.variants, *settings.external, *settings.traded]
+    _check_names(named)
+    refuse_same_names([BASE, *named])
     variants = [_variant(name, "variant", changes, rest) for name, changes in settings.variants.items()]
-    for number, each in enumerate(variants):
-        same = next((other for other in (base, *variants[:number]) if other.described == each.described), None)
-        if same is base:
+    for each in variants:
+        if each.described == base.described:
             raise DetrofitError(f"variant '{each.name}' changes nothing: it is the base; change a slot or a setting")
+    _refuse_equal(variants)
+    controls, notes = _controls(settings.controls, base, variants, rest)
+    refuse_same_names([*named, *(each.name for each in controls)])
+    traded = [_traded(name, changes, base, rest) for name, changes in settings.traded.items()]
+    _refuse_equal(traded)
+    if not (variants or controls or traded or settings.external):
+        raise DetrofitError("a study needs something to compare: give --variant, --controls, --traded or --external")
+    return Study((base, *variants, *controls), settings, notes, tuple(traded))
+
+
+def _refuse_equal(variants: Sequence[Variant]) -> None:
+    """DetrofitError if two are the same under two names."""
+    for number, each in enumerate(variants):
+        same = next((other for other in variants[:number] if other.described == each.described), None)
         if same is not None:
             raise DetrofitError(f"variants '{same.name}' and '{each.name}' are the same; leave one of them out")
-    controls, notes = _controls(settings.controls, base, variants, rest)
-    refuse_same_names([*settings.variants, *settings.external, *(each.name for each in controls)])
-    if not (variants or controls or settings.external):
-        raise DetrofitError("a study needs something to compare: give --variant, --controls or --external")
-    return Study((base, *variants, *controls), settings, notes)
 
 
 def _check_seeds(seeds: list[int]) -> None:
@@ -248,6 +267,26 @@ def _controls(
     return controls, notes
 
 
+def _traded(name: str, changes: Mapping[str, Any], base: Variant, values: Mapping[str, Any]) -> Variant:
+    """The trained base at other numbers; DetrofitError for any that need a training."""
+    from detrofit.weights.truncate import truncated_frame
+
+    for key in changes:
+        if key not in TRADED:
+            raise DetrofitError(f"traded '{name}' cannot change '{key}' without a training; it takes {', '.join(TRADED)}")
+    made = _variant(name, "control", changes, values)
+    if made.described == base.described:
+        raise DetrofitError(f"traded '{name}' changes nothing: it is the base")
+    frame = made.described["model"]
+    try:
+        truncated_frame(
+            assembled(base.experiment), num_queries=frame["num_queries"], decoder_layers=frame["decoder_layers"]
+        )
+    except DetrofitError as error:
+        raise DetrofitError(f"traded '{name}': {error}") from None
+    return made
+
+
 def _compute(experiment: Experiment) -> float:
     """Operations of a training up to a common factor: those of a picture, times epochs where they are given."""
     from detrofit.model.costs import count_flops
@@ -257,7 +296,7 @@ def _compute(experiment: Experiment) -> float:
 
 def parse_variants(texts: Iterable[str], known: Any = None) -> dict[str, Any]:
     """`NAME: {SLOT: PART}` texts beside those of a file; DetrofitError where a name comes twice."""
-    found = _by_name(known, "variants")
+    found = by_name(known, "variants")
     for text in texts:
         try:
             content = yaml.safe_load(text)
@@ -272,7 +311,7 @@ def parse_variants(texts: Iterable[str], known: Any = None) -> dict[str, Any]:
 
 def parse_external(texts: Iterable[str], known: Any = None) -> dict[str, Any]:
     """`NAME=FILE,FILE` texts beside what a file names; DetrofitError where a name comes twice."""
-    found = _by_name(known, "external")
+    found = by_name(known, "external")
     for text in texts:
         name, equals, files = text.partition("=")
         if not equals or not files:
@@ -282,7 +321,8 @@ def parse_external(texts: Iterable[str], known: Any = None) -> dict[str, Any]:
     return found
 
 
-def _by_name(known: Any, key: str) -> dict[str, Any]:
+def by_name(known: Any, key: str) -> dict[str, Any]:
+    """A study setting that maps names to what they stand for; DetrofitError if it is something else."""
     if not isinstance(known, (Mapping, type(None))):
         raise DetrofitError(f"study setting '{key}' = {known!r} must map names to what they stand for")
     return dict(known or {})

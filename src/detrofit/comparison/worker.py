@@ -71,10 +71,7 @@ def run_job(experiment: Experiment, test_split: str, resamples: int, folder: Pat
 
     `folder` is the study's, which the paths in the record are relative to.
     """
-    import torch
-
     from detrofit.training.loop import train
-    from detrofit.training.score import score_file
     from detrofit.training.warm_start import warm_start_interrupted
 
     run = run_folder(folder, str(experiment.name))
@@ -82,7 +79,24 @@ def run_job(experiment: Experiment, test_split: str, resamples: int, folder: Pat
         shutil.rmtree(run, ignore_errors=True)  # of a run that was killed before it had saved anything
     result = train(experiment, resume_from=run if run.exists() else None)
     memory = peak_memory(experiment.device) if result.pace.pictures else {}  # of a training that made its last steps
-    best = result.folder / BEST
+    return {
+        "val_AP": result.best,
+        "curve": learning_curve(run),
+        **score_run(run / BEST, experiment, test_split, resamples, folder),
+        "start": start_facts(run, experiment),
+        "train_seconds_per_picture": result.pace.seconds_per_picture,
+        **memory,
+        "machine": machine_facts(experiment),
+    }
+
+
+def score_run(best: Path, experiment: Experiment, test_split: str, resamples: int, folder: Path) -> Record:
+    """What a run's model file reaches on the test split, its predictions kept beside it, and what it costs."""
+    import torch
+
+    from detrofit.training.score import score_file
+
+    run = best.parent
     out, evaluation = score_file(
         best, experiment.data, test_split, batch=experiment.train.batch, workers=experiment.workers,
         device=experiment.device, precision=experiment.train.precision, out=run / test_split,
@@ -93,15 +107,9 @@ def run_job(experiment: Experiment, test_split: str, resamples: int, folder: Pat
     predictions = Predictions.read(out / "predictions.json", index)
     kept = keep_predictions(out / "predictions.json", run / f"predictions_{test_split}.json.gz")
     return {
-        "val_AP": result.best,
-        "curve": learning_curve(run),
         **score_record(index, predictions, resamples, torch.get_num_threads()),
         "predictions": kept.relative_to(folder).as_posix(),
-        "start": start_facts(run, experiment),
         **model_costs(best, experiment),
-        "train_seconds_per_picture": result.pace.seconds_per_picture,
-        **memory,
-        "machine": machine_facts(experiment),
     }
 
 
