@@ -12,8 +12,11 @@ from PIL import Image
 from detrofit.cli.app import main
 from detrofit.data.demo import draw_demo_dataset
 from detrofit.data.demo_scenes import SHAPES
-from detrofit.explanation.explain import ExplainSettings, explain
+from detrofit.drawing import colour_of
+from detrofit.errors import DetrofitWarning
+from detrofit.explanation.explain import ExplainSettings, amount, explain
 from detrofit.explanation.explained import ExplainedModel, open_models
+from detrofit.explanation.truth import named_pictures, truth_of
 from detrofit.weights.model_file import save_model
 from tests.deployment.models import draw_model, model_info
 
@@ -82,19 +85,46 @@ def test_mistakes_are_one_line(file, data, tmp_path, capsys, options, line):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_exported_file_shows_detections_and_saliency_alone(data, tmp_path):
-    class Exported:
-        input_size, threshold, class_names, max_detections = (64, 64), 0.5, SHAPES, 5
+class Exported:
+    """A backend that finds one object of the first class."""
 
-        def __call__(self, images):
-            boxes = np.tile([[0.1, 0.1, 0.5, 0.5]], (len(images), 1, 1))
-            return boxes, images[:, :, 8:24, 8:24].mean((1, 2, 3))[:, None], np.zeros((len(images), 1), np.int64)
+    input_size, threshold, class_names, max_detections = (64, 64), 0.5, SHAPES, 5
 
-    pictures = {"one": np.full((80, 90, 3), 200, np.uint8)}
-    settings = ExplainSettings(masks=6, formats=("png",))
-    result = explain([ExplainedModel("exported", Exported(), None)], pictures, tmp_path, settings)
+    def __call__(self, images):
+        boxes = np.tile([[0.1, 0.1, 0.5, 0.5]], (len(images), 1, 1))
+        return boxes, images[:, :, 8:24, 8:24].mean((1, 2, 3))[:, None], np.zeros((len(images), 1), np.int64)
+
+
+EXPORTED = ExplainedModel("exported", Exported(), None)
+GREY = {"one": np.full((80, 90, 3), 200, np.uint8)}
+
+
+def test_an_exported_file_shows_detections_and_saliency_alone(tmp_path):
+    settings, done = ExplainSettings(masks=6, formats=("png",)), []
+    result = explain([EXPORTED], GREY, tmp_path, settings, advance=done.append)
     assert sorted(file.name for file in result.files) == ["panels.png", "saliency-one-exported.png"]
-    assert not result.receptive_fields
+    assert not result.receptive_fields and sum(done) == amount([EXPORTED], 1, settings) == 6
+
+
+def test_a_class_has_one_colour_in_the_truth_and_among_detections(tmp_path, monkeypatch):
+    drawn = {}
+
+    def note(rows, stem, **options):
+        drawn[stem.name] = rows
+        return []
+
+    monkeypatch.setattr("detrofit.explanation.explain.save_panels", note)
+    truth = {"one": (np.array([[1, 1, 9, 9], [2, 2, 8, 8]]), [SHAPES[1], SHAPES[0]])}
+    explain([EXPORTED], GREY, tmp_path, ExplainSettings(masks=0), truth=truth)
+    known, found = drawn["panels"][0]
+    assert [box.colour for box in known.boxes] == [colour_of(1), colour_of(0)]
+    assert found.boxes[0].colour == colour_of(0)
+
+
+def test_pictures_that_the_data_lack_are_told(data, tmp_path):
+    Image.fromarray(GREY["one"]).save(tmp_path / "other.png")
+    with pytest.warns(DetrofitWarning, match="none of the pictures is in .*no ground truth"):
+        assert truth_of(named_pictures([str(tmp_path / "other.png")]), data) == {}
 
 
 def test_a_model_without_the_stages_leaves_their_figures_to_the_others(file, tmp_path):
@@ -104,7 +134,9 @@ def test_a_model_without_the_stages_leaves_their_figures_to_the_others(file, tmp
     save_model(other, model, model_info("n", (64, 64), tuple(SHAPES)))
     pictures = {"one": np.full((64, 64, 3), 200, np.uint8)}
     settings = ExplainSettings(masks=0, most=1, formats=("png",))
-    both = explain(open_models([file, other], "cpu"), pictures, tmp_path / "both", settings)
+    models, done = open_models([file, other], "cpu"), []
+    both = explain(models, pictures, tmp_path / "both", settings, advance=done.append)
+    assert sum(done) == amount(models, 1, settings) == 4, "a picture for each stage of the first"
     assert list(both.receptive_fields) == ["first"] and (tmp_path / "both" / "features.png").exists()
     alone = explain(open_models([other], "cpu"), pictures, tmp_path / "alone", settings)
     assert not alone.receptive_fields and not (tmp_path / "alone" / "features.png").exists()

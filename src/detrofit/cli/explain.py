@@ -28,10 +28,11 @@ def explain(
     plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Show why models find what they find: saliency, sampling points, feature maps, receptive fields."""
+    from rich.console import Console
     from rich.progress import Progress
 
     from detrofit.cli.console import table_console
-    from detrofit.explanation.explain import ExplainSettings, explain
+    from detrofit.explanation.explain import ExplainSettings, amount, explain
     from detrofit.explanation.explained import open_models
     from detrofit.explanation.truth import named_pictures, truth_of
 
@@ -39,8 +40,8 @@ def explain(
     shown = named_pictures(pictures)
     truth = truth_of(shown, data) if data else {}
     settings = ExplainSettings(most, threshold, masks, stride, tuple(slot), width)
-    with Progress() as progress:
-        task = progress.add_task("explaining", total=max(1, masks * len(models) * len(shown)))
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("explaining", total=amount(models, len(shown), settings))
         result = explain(
             models,
             {name: each.pixels for name, each in shown.items()},

@@ -70,7 +70,7 @@ def explain(
 
     Models of ours show saliency by hiding and by gradients, sampling points, feature maps and receptive fields; of
     exported files there are detections and saliency by hiding. `truth` holds the objects of pictures that have them;
-    `advance` is told how many masks are done. Raises DetrofitError for a stride or an address that no model has.
+    `advance` is told what is done of `amount`. Raises DetrofitError for a stride or an address that no model has.
     """
     if not models or not pictures:
         raise DetrofitError("give at least one model and one picture to explain")
@@ -88,6 +88,16 @@ def explain(
                 drawing.points(each, name, picture, chosen)
     fields = drawing.slots(own, pictures) if own else {}
     return Explained(drawing.files, fields)
+
+
+def amount(models: Sequence[ExplainedModel], pictures: int, settings: ExplainSettings = DEFAULTS) -> int:
+    """How much there is to do: the masks of D-RISE, and each picture for each receptive field."""
+    return pictures * sum(settings.masks + len(_addresses(each, settings)) for each in models)
+
+
+def _addresses(each: ExplainedModel, settings: ExplainSettings) -> list[str]:
+    """The slots of a model that are shown."""
+    return [address for address in settings.slots or _STAGES if _has(each, address)]
 
 
 def _check(models: Sequence[ExplainedModel], settings: ExplainSettings) -> None:
@@ -123,7 +133,11 @@ class _Drawing:
             row: list[Panel | None] = []
             if truth:
                 boxes, classes = truth.get(name, (np.zeros((0, 4)), ()))
-                known = [PanelBox(box, said, PALETTE[2]) for box, said in zip(boxes.tolist(), classes)]
+                labels = {said: label for label, said in enumerate(models[0].backend.class_names)}
+                known = [
+                    PanelBox(box, said, colour_of(labels.get(said, len(labels))))
+                    for box, said in zip(boxes.tolist(), classes)
+                ]
                 row.append(Panel(picture, "ground truth" if name in truth else "(not labelled)", known))
             for each in models:
                 row.append(Panel(picture, each.name, _boxes(each, picture, found[each.name, name])))
@@ -182,10 +196,12 @@ class _Drawing:
         for each in models:
             assert each.model is not None
             images = [each.tensor(picture) for picture in pictures.values()]
-            chosen = [address for address in self.settings.slots or _STAGES if _has(each, address)]
+            chosen = _addresses(each, self.settings)
             if not chosen:
                 continue
-            fields[each.name] = {address: receptive_field(each.model, address, images) for address in chosen}
+            fields[each.name] = {
+                address: receptive_field(each.model, address, images, self.advance) for address in chosen
+            }
             maps.append([Panel(first, address, heat=feature_map(each.model, address, images[0])) for address in chosen])
             seen.append([_field_panel(address, field) for address, field in fields[each.name].items()])
         if not fields:

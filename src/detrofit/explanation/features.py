@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,10 +65,13 @@ def feature_map(model: nn.Module, address: str, image: Tensor) -> np.ndarray:
     return (strength - strength.min()) / max(float(strength.max() - strength.min()), 1e-12)
 
 
-def receptive_field(model: nn.Module, address: str, images: Sequence[Tensor]) -> ReceptiveField:
+def receptive_field(
+    model: nn.Module, address: str, images: Sequence[Tensor], advance: Callable[[int], None] = lambda done: None
+) -> ReceptiveField:
     """How far a slot's output sees in an eval-mode model, measured on pictures float32 `[3,H,W]` of one size.
 
     The size of the gradient of the middle cell's channels with respect to the picture, each picture counting alike.
+    `advance` is told how many pictures are done.
     """
     if not images:
         raise DetrofitError("a receptive field is measured on pictures; give one or more")
@@ -82,6 +85,7 @@ def receptive_field(model: nn.Module, address: str, images: Sequence[Tensor]) ->
             (gradient,) = torch.autograd.grad(middle.abs().sum(), given)
         contribution = gradient[0].abs().sum(0).detach().float().cpu().numpy()
         total += contribution / max(float(contribution.sum()), 1e-30)
+        advance(1)
     total /= max(float(total.sum()), 1e-30)
     centre = _centre(output.shape, total.shape)
     return ReceptiveField(total, centre, square_side(total, SHARE, centre), square_side(total, 0.95, centre))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from detrofit.data.open import open_dataset
+from detrofit.errors import DetrofitWarning
 from detrofit.explanation.explain import Truth
 from detrofit.pictures import decode_picture
 from detrofit.runtime.sources import find_pictures
@@ -36,7 +38,7 @@ def named_pictures(sources: Sequence[str]) -> dict[str, NamedPicture]:
 
 
 def truth_of(pictures: Mapping[str, NamedPicture], data: Path) -> dict[str, Truth]:
-    """The objects of those pictures that are in any split of the data set, by the same names."""
+    """The objects of those pictures that are in any split of the data set, by the same names; a warning if none is."""
     dataset = open_dataset(data)
     wanted = {each.path.resolve(): name for name, each in pictures.items()}
     truth: dict[str, Truth] = {}
@@ -47,4 +49,7 @@ def truth_of(pictures: Mapping[str, NamedPicture], data: Path) -> dict[str, Trut
             if name is not None:
                 labels = index.labels_of(position)
                 truth[name] = index.boxes(position), [index.class_names[label] for label in labels]
+    if not truth:
+        message = f"none of the pictures is in {data}, so that no ground truth is shown"
+        warnings.warn(message, DetrofitWarning, stacklevel=2)
     return truth
