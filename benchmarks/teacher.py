@@ -1,16 +1,18 @@
 """Whether a teacher helps: an rtdetr-n with ExtraDW that learns from a larger model, against the same alone.
 
     python benchmarks/teacher.py --data FOLDER [--runs runs/teacher] [--seeds 3] [--epochs 40] [--lite FILE] [--jobs 1]
+    python benchmarks/teacher.py --table > docs/tables/teacher.md
 
 FOLDER holds bccd (Pascal VOC). The teacher is trained once, an rtdetr-r18 or, with --lite, rtdetr-n with a pretrained
 EfficientNet-Lite0 backbone. Then updates with and without the teacher are timed, in turns, and a study compares the
-taught student with the student alone for the same time, over seeds. Its report says what it shows, whatever that is.
-What is done already is not done again.
+taught student with the student alone for the same time, over seeds. Its report says what it shows, whatever that is;
+teacher.json keeps it for the table. What is done already is not done again, and what was stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import statistics
 import time
@@ -19,20 +21,24 @@ from typing import Any
 
 from detrofit.comparison.compare import plan_study, run_study
 from detrofit.comparison.executors import LocalProcesses
-from detrofit.comparison.study import load_study
+from detrofit.comparison.study import BASE, load_study
+from detrofit.comparison.tables import live_table
 from detrofit.config.load import load_experiment, merge_dotted
 from detrofit.data.loader import EvaluationLoader
 from detrofit.data.open import open_dataset
+from detrofit.deployment.machine import describe_machine
 from detrofit.files import write_file
 from detrofit.training.devices import Devices
 from detrofit.training.finite import FiniteGuard
-from detrofit.training.loop import train
+from detrofit.training.loop import resume, train
 from detrofit.training.optimizer import make_optimizer
 from detrofit.training.plan import make_plan
 from detrofit.training.prepare import make_model, open_teacher
 from detrofit.training.run_folder import BEST
+from detrofit.training.state import FILE as STATE
 from detrofit.training.state import Progress
 from detrofit.training.step import Stepper
+from detrofit.weights.model_file import read_info
 
 STUDENT: dict[str, Any] = {
     "model": "rtdetr-n",
@@ -44,21 +50,19 @@ STUDENT: dict[str, Any] = {
 }
 TEACHER = {"model": "rtdetr-r18", "retrofit": {}, "train.lr": 2e-4}
 ROUNDS = 12
+RECORD = Path(__file__).with_name("teacher.json")
 
 
 def train_teacher(data: Path, runs: Path, epochs: int, lite: Path | None, imgsz: int) -> Path:
-    """The teacher's best file, trained if it is not there yet."""
-    name = "teacher-lite" if lite else "teacher"
-    if not (runs / name / BEST).exists():
-        changes: dict[str, Any] = (
-            dict(TEACHER) if lite is None else {"retrofit": {"backbone": "timm:tf_efficientnet_lite0"}}
-        )
-        changes |= {"weights": str(lite)} if lite else {}
-        values = merge_dotted(
-            {**STUDENT, "data": data, "runs": runs, "name": name}, {**changes, "train.epochs": epochs}
-        )
-        train(load_experiment(merge_dotted(values, {"imgsz": imgsz})))
-    return runs / name / BEST
+    """The teacher's best file; a training that was stopped has one, too, and goes on to its end."""
+    folder = runs / ("teacher-lite" if lite else "teacher")
+    if (folder / STATE).exists():
+        return resume(folder).folder / BEST
+    changes: dict[str, Any] = dict(TEACHER)
+    if lite is not None:
+        changes = {"retrofit": {"backbone": "timm:tf_efficientnet_lite0"}, "weights": str(lite)}
+    values = {**STUDENT, "data": data, "runs": runs, "name": folder.name, "imgsz": imgsz}
+    return train(load_experiment(merge_dotted(values, {**changes, "train.epochs": epochs}))).folder / BEST
 
 
 def step_seconds(values: dict[str, Any], teacher: Path, folder: Path) -> tuple[float, float]:
@@ -84,16 +88,64 @@ def step_seconds(values: dict[str, Any], teacher: Path, folder: Path) -> tuple[f
     return alone, both
 
 
+def as_record(results: dict[str, Any], setting: dict[str, Any], epochs: dict[str, int]) -> dict[str, Any]:
+    """What the table needs: of each student its epochs, what its training took, and test AP (of 100) by seed."""
+    comparison = results["comparisons"][0]
+    students = {}
+    for line in results["variants"]:
+        runs = [run for run in results["runs"] if run["variant"] == line["name"] and run["status"] == "done"]
+        students[line["name"]] = {
+            "epochs": epochs[line["name"]],
+            "train_ms_per_picture": 1000 * line["costs"]["train_seconds_per_picture"],
+            "minutes": line["costs"]["seconds"] / 60,
+            "test_AP": [100 * run["test"]["AP"] for run in sorted(runs, key=lambda run: int(run["seed"]))],
+        }
+    judged = {"difference": comparison["metrics"]["AP"]["difference"], **comparison["verdict"]}
+    machine = describe_machine()
+    where = {"date": str(datetime.date.today()), "machine": machine["processor"], "cores": machine["cores"]}
+    return {**where, **setting, "seeds": comparison["seeds"], "students": students, "verdict": judged}
+
+
+def table(record: dict[str, Any]) -> str:
+    """The record as Markdown."""
+    if not record:
+        return "Not measured yet."
+    lines = ["| student | epochs | training, ms a picture | a run, min | test AP by seed | mean |", "| --- " * 6 + "|"]
+    for name, row in record["students"].items():
+        cells = (row["epochs"], f"{row['train_ms_per_picture']:.0f}", f"{row['minutes']:.0f}")
+        points = ", ".join(f"{ap:.1f}" for ap in row["test_AP"])
+        mean = f"{statistics.mean(row['test_AP']):.1f}"
+        lines.append(f"| {' | '.join(map(str, ('alone' if name == BASE else name, *cells, points, mean)))} |")
+    verdict, (low, high) = record["verdict"], record["verdict"]["interval"]
+    told = (
+        f"The taught student less the student alone: {verdict['difference']:+.2f} AP, 95 % interval {low:+.2f} to "
+        f"{high:+.2f}, verdict: {verdict['word']}. Validation AP of the teacher: "
+        f"{100 * record['teacher_val_AP']:.1f}. `benchmarks/teacher.py`, {record['machine']}, {record['cores']} cores, "
+        f"{record['jobs']} at a time, {record['date']}."
+    )
+    return "\n".join([*lines, "", told])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="the folder that holds bccd")
     parser.add_argument("--runs", type=Path, default=Path("runs/teacher"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--imgsz", type=int, default=256)
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--lite", type=Path, help="weights of tf_efficientnet_lite0: the teacher gets that backbone")
+    parser.add_argument("--table", action="store_true", help="print the record of the last measurement, and stop")
     arguments = parser.parse_args()
+    if not arguments.table:
+        if arguments.data is None:
+            parser.error("give --data")
+        measure(arguments)
+    print(table(json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else {}))
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Train what is not trained yet, and write the record."""
     data = arguments.data / "bccd" if (arguments.data / "bccd").exists() else arguments.data
     teacher = train_teacher(data, arguments.runs, arguments.epochs, arguments.lite, arguments.imgsz)
     base = merge_dotted({**STUDENT, "data": data}, {"train.epochs": arguments.epochs, "imgsz": arguments.imgsz})
@@ -108,7 +160,13 @@ def main() -> None:
     base = merge_dotted(base, {"train.epochs": longer})
     # All are one network, so that there is no latency to compare.
     study = load_study({**base, "variants": variants, "seeds": arguments.seeds, "latency_rounds": 0})
-    run_study(plan_study(study, arguments.runs / "study"), LocalProcesses(arguments.jobs))
+    planned = plan_study(study, arguments.runs / "study")
+    with live_table(planned) as show:
+        results = run_study(planned, LocalProcesses(arguments.jobs), show, print)
+    setting = {"teacher_val_AP": read_info(teacher).trained["val_AP"], "jobs": arguments.jobs}
+    setting |= {"seconds_alone": alone, "seconds_taught": taught}
+    record = as_record(results, setting, {BASE: longer, "taught": arguments.epochs})
+    write_file(RECORD, json.dumps(record, indent=1) + "\n")
     print(f"report: {arguments.runs / 'study' / 'report.html'}")
 
 
