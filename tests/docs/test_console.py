@@ -21,7 +21,9 @@ import pytest
 
 from detrofit.cli import main
 from detrofit.cli.discovery import command_outlines, import_command
+from detrofit.config.load import setting_keys
 from detrofit.data.demo import draw_demo_dataset
+from detrofit.model.frame import Frame
 from detrofit.parts import registry
 from detrofit.parts.registry import get_part
 
@@ -79,6 +81,14 @@ def test_every_option_exists(name):
         if words[:1] and not words[0].startswith("-"):
             given = {word.partition("=")[0] for word in words if word.startswith("--")}
             assert given <= known_options(words) | {"--help"}, words
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_every_setting_that_a_guide_names_exists(page):
+    known = {*setting_keys(), *(f"model.{key}" for key in Frame.model_fields)}
+    text = re.sub(r"```python.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    named = re.findall(r"(?<![/\w.])((?:train|augment|model)\.[a-z_]+)\b", text)
+    assert set(named) <= known
 
 
 def test_the_guides_promise_to_run():
