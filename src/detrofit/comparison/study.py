@@ -273,7 +273,9 @@ def _traded(name: str, changes: Mapping[str, Any], base: Variant, values: Mappin
 
     for key in changes:
         if key not in TRADED:
-            raise DetrofitError(f"traded '{name}' cannot change '{key}' without a training; it takes {', '.join(TRADED)}")
+            raise DetrofitError(
+                f"traded '{name}' cannot change '{key}' without a training; it takes {', '.join(TRADED)}"
+            )
     made = _variant(name, "control", changes, values)
     if made.described == base.described:
         raise DetrofitError(f"traded '{name}' changes nothing: it is the base")
