@@ -153,13 +153,14 @@ def _joined(pool: _Pool, windows: np.ndarray) -> _Pool:
     around = [np.r_[pool.boxes[rows, :2].min(0), pool.boxes[rows, 2:].max(0)] for rows in members]
     # It is still cut where all pieces that reach farthest are: another row of tiles may see more of the object.
     cut = [(pool.cut[rows] | (np.abs(pool.boxes[rows] - box) > 1)).all(axis=0) for rows, box in zip(members, around)]
+    # Joined boxes come first: of equal scores they win over the whole picture's, which is seen less sharply.
     return _Pool(
-        np.concatenate([alone.boxes, around]),
-        np.concatenate([alone.scores, [pool.scores[rows].max() for rows in members]]),
-        np.concatenate([alone.labels, [pool.labels[rows[0]] for rows in members]]),
+        np.concatenate([around, alone.boxes]),
+        np.concatenate([[pool.scores[rows].max() for rows in members], alone.scores]),
+        np.concatenate([[pool.labels[rows[0]] for rows in members], alone.labels]),
         # A joined box belongs to no tile: it competes with the boxes of all of them.
-        np.concatenate([alone.tile, [len(windows) + rows[0] for rows in members]]),
-        np.concatenate([alone.cut, cut]),
+        np.concatenate([[len(windows) + rows[0] for rows in members], alone.tile]),
+        np.concatenate([cut, alone.cut]),
     )
 
 
