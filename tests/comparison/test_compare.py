@@ -23,17 +23,12 @@ def command(folder: Path) -> list[str]:
 def test_a_whole_study_on_drawn_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw_demo_dataset(tmp_path / "data", pictures={"train": 12, "val": 6, "test": 10}, size=(96, 96))
     assert main([*command(tmp_path), "--dry-run"]) == 0
-<<<<<<< HEAD
     listed = capsys.readouterr().out
     assert "4 runs, 0 of them done" in listed and listed.count("to run") == 4 and "in all " in listed
-    assert main(command(tmp_path)) == 0
-=======
-    assert "4 runs, 0 of them done" in capsys.readouterr().out
     trade = tmp_path / "trade.json"
     trade.write_text(json.dumps({"chosen": {"imgsz": [64, 64], "num_queries": 50, "decoder_layers": 1}}))
     cut = "base at 64x64, 50 queries, 1 decoder layer"
     assert main([*command(tmp_path), "--traded", str(trade)]) == 0
->>>>>>> f4b64df (A study takes the trained base at another input size, with fewer queries or layers, as a control)
     results = json.loads((tmp_path / "study" / "results.json").read_text())
     assert {line["name"]: line["done"] for line in results["variants"]} == {"base": 2, "siou": 2, cut: 2}
     assert results["comparisons"][0]["seeds"] == [0, 1]
