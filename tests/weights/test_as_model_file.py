@@ -19,6 +19,7 @@ from detrofit.deployment.describe import describe
 from detrofit.weights.huggingface import to_huggingface
 from detrofit.weights.import_file import as_model_file, import_weights
 from detrofit.weights.model_file import ModelInfo, load_model, read_info, save_model
+from detrofit.weights.start import load_start, plan_start
 from tests.cli.typed import TINY
 from tests.weights.layouts import official
 from tests.weights.server import Files
@@ -56,6 +57,13 @@ def test_a_checkpoint_is_a_model_file_for_a_while(checkpoint: Path) -> None:
     assert not file.exists() and not file.parent.exists()
     assert torch.equal(own["decoder.layer0.linear1.weight"], build("rtdetr-n", num_classes=2, seed=3).state_dict()[
         "decoder.layer0.linear1.weight"])  # fmt: skip
+
+
+def test_classes_without_names_are_taken_in_their_order(checkpoint: Path) -> None:
+    model = build("rtdetr-n", num_classes=2)
+    start = load_start(model, plan_start(model, "rtdetr-n", str(checkpoint)), ("cat", "dog"))
+    assert ", its unnamed classes taken in their order;" in start.line
+    assert start.report is not None and not start.report.by_class and not start.report.fresh
 
 
 def test_our_own_files_and_what_is_missing_are_left_alone(checkpoint: Path, tmp_path: Path) -> None:
@@ -125,7 +133,7 @@ def test_import_with_what_a_checkpoint_does_not_tell(checkpoint: Path, tmp_path:
         import_weights(str(checkpoint), out, {"samplin": "discrete"})
 
 
-def test_train_freezes_what_it_is_told(checkpoint: Path, tiny_data: Path, tmp_path: Path, capsys: Any) -> None:
+def test_train_freezes_what_it_is_told(checkpoint: Path, tiny_data: Path, tmp_path: Path) -> None:
     words = ["--data", str(tiny_data), *TINY]
     words += [
         "--weights",
