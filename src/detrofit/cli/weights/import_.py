@@ -17,7 +17,7 @@ def import_(
         list[str], typer.Option("--set", help="What the file does not tell of the frame, e.g. sampling=discrete.")
     ] = [],  # noqa: B006 - typer needs a list
 ) -> None:
-    """Make a model file from an RT-DETR checkpoint of another program, or fetch one; nothing in it is executed."""
+    """Make a model file from another program's RT-DETR checkpoint, or fetch one; nothing is executed."""
     from detrofit.config.load import parse_assignments
     from detrofit.weights.import_file import import_weights
 
