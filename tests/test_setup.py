@@ -12,7 +12,6 @@ import pytest
 
 import detrofit
 from detrofit import extras
-from detrofit.cli.discovery import command_outlines
 
 try:
     import tomllib
@@ -105,12 +104,6 @@ def test_both_readmes_print_the_same_commands():
 def test_links_lead_to_files(name):
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", read(name))
     assert [target for target in targets if not (ROOT / target).exists()] == []
-
-
-def test_the_readme_calls_commands_that_exist():
-    known = {outline.name for outline in command_outlines("detrofit.cli")}
-    called = set(re.findall(r"^detrofit (\w[\w-]*)", "\n".join(code_blocks(read("README.md"))), flags=re.MULTILINE))
-    assert called <= known
 
 
 def test_the_licence_is_the_one_that_is_declared():

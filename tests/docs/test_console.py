@@ -2,7 +2,8 @@
 
 Only these are replaced, so that a page takes a minute instead of hours: the numbers after `--epochs`, `--seeds`,
 `--rounds`, `--masks` and `--imgsz`, the same in the pages' YAML files, and the demonstration's data, of which there are
-fewer pictures. A page that says `The commands run as they stand` is run whole; of every page all options are checked.
+fewer pictures. A page that says `The commands run as they stand` is run whole; of all pages the commands and options
+are checked, those inside sentences too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+import torch
 
+from detrofit import build
 from detrofit.cli import main
 from detrofit.cli.discovery import command_outlines, import_command
 from detrofit.config.load import setting_keys
@@ -26,10 +29,12 @@ from detrofit.data.demo import draw_demo_dataset
 from detrofit.model.frame import Frame
 from detrofit.parts import registry
 from detrofit.parts.registry import get_part
+from tests.weights.layouts import ultralytics
 
 ROOT = Path(__file__).parents[2]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
-PAGES = {page.name: page for page in (*GUIDES, ROOT / "README.md")}
+READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
+PAGES = {page.name: page for page in (*GUIDES, *sorted((ROOT / "docs").glob("*.md")), *READMES)}
 PROMISE = "The commands run as they stand"
 RUN = [name for name, page in PAGES.items() if PROMISE in page.read_text(encoding="utf-8")]
 SMALLER = {
@@ -53,10 +58,15 @@ def commands(text: str) -> list[list[str]]:
     lines = [
         line
         for kind, _, body in blocks(text)
-        if kind in ("console", "")
+        if kind in ("console", "sh", "")
         for line in body.replace("\\\n", " ").splitlines()
     ]
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("detrofit ")]
+
+
+def mentioned(text: str) -> list[list[str]]:
+    """The words of each `detrofit` command inside a sentence, in which `...` may stand for more."""
+    return [shlex.split(words) for words in re.findall(r"`detrofit\s([a-z][^`]*)`", text)]
 
 
 def smaller(text: str) -> str:
@@ -68,6 +78,7 @@ def smaller(text: str) -> str:
 def known_options(words: list[str]) -> set[str]:
     """The options of the command that the words begin with."""
     outlines = {outline.name: outline for outline in command_outlines("detrofit.cli")}
+    assert words[0] in outlines, f"there is no command detrofit {words[0]}"
     command = import_command(outlines[words[0]])
     if outlines[words[0]].is_group and len(words) > 1:
         context = command.make_context(words[0], words[1:2], resilient_parsing=True)
@@ -76,18 +87,19 @@ def known_options(words: list[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_option_exists(name):
-    for words in commands(PAGES[name].read_text(encoding="utf-8")):
-        if words[:1] and not words[0].startswith("-"):
+def test_every_command_and_option_exists(name):
+    text = PAGES[name].read_text(encoding="utf-8")
+    for words in (*commands(text), *mentioned(text)):
+        if not words[0].startswith("-"):
             given = {word.partition("=")[0] for word in words if word.startswith("--")}
             assert given <= known_options(words) | {"--help"}, words
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
-def test_every_setting_that_a_guide_names_exists(page):
+@pytest.mark.parametrize("name", PAGES)
+def test_every_setting_that_a_page_names_exists(name):
     known = {*setting_keys(), *(f"model.{key}" for key in Frame.model_fields)}
-    text = re.sub(r"```python.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    named = re.findall(r"(?<![/\w.])((?:train|augment|model)\.[a-z_]+)\b", text)
+    text = re.sub(r"```python.*?```", "", PAGES[name].read_text(encoding="utf-8"), flags=re.DOTALL)
+    named = re.findall(r"(?<![/\w.])((?:train|augment|model)\.(?!safetensors|json|md)[a-z_]+)\b", text)
     assert set(named) <= known
 
 
@@ -122,6 +134,8 @@ def test_every_command_runs_as_printed(name, folder, capsys):
             (folder / title).write_text(smaller(body), encoding="utf-8")
         elif kind == "python" and "@part(" in body:
             (folder / "my_part.py").write_text(body, encoding="utf-8")
+    if "yours.pt" in text:  # a checkpoint as an Ultralytics fork leaves it
+        torch.save({"model": ultralytics(build("rtdetr-l", num_classes=5).state_dict(), "l")}, "yours.pt")
     for words in commands(smaller(text)):
         if words == ["demo"]:  # its data are there already, and it trains for minutes
             continue
