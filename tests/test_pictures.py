@@ -167,6 +167,11 @@ def test_an_array_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
         decode_picture(np.zeros(shape, dtype=np.uint8))
 
 
+def test_a_picture_without_pixels_is_refused() -> None:
+    with pytest.raises(DetrofitError, match="has 0 x 5 pixels"):
+        decode_picture(Image.new("RGB", (0, 5)))
+
+
 def test_an_array_of_another_type_is_refused() -> None:
     with pytest.raises(DetrofitError, match="float32"):
         decode_picture(np.zeros((8, 8, 3), dtype=np.float32))

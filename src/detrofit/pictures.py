@@ -120,6 +120,8 @@ def _has_many_scans(file: Any) -> bool:
 def _upright_rgb(image: Image.Image, name: str) -> np.ndarray:
     try:
         image.load()
+        if not all(image.size):
+            raise DetrofitError(f"{name} has {image.width} x {image.height} pixels, so there is nothing in it")
         if image.getexif().get(ORIENTATION_TAG, 1) != 1:
             image = ImageOps.exif_transpose(image)
         return np.array(_to_rgb(image, name))

@@ -67,10 +67,14 @@ def test_files_that_are_no_variant_or_no_bench_are_named(tmp_path: Path) -> None
         read_bench(bench_file(tmp_path, timed("best", 8)), NAMES)
     with pytest.raises(DetrofitError, match=r"has 'base' twice with onnxruntime in float32"):
         read_bench(bench_file(tmp_path, timed("base", 8), timed("base", 9)), NAMES)
-    for content in ("{", "[]", '{"files": [{}]}'):
+    for content in ("{", "[]", '{"files": [{}]}', '{"format": 1, "files": [{}], "machine": {}}'):
         (tmp_path / "broken.json").write_text(content)
         with pytest.raises(DetrofitError, match=r"broken\.json is no file of `detrofit bench --out`"):
             read_bench(tmp_path / "broken.json", NAMES)
+    newer = bench_file(tmp_path, timed("base", 8))
+    newer.write_text(newer.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(DetrofitError, match=r"board\.json has the form 2, and this version reads 1"):
+        read_bench(newer, NAMES)
 
 
 def load(data: str = "here", **changes: Any) -> Any:

@@ -76,6 +76,7 @@ def test_sources_without_pictures_say_so(folder: Path, tmp_path: Path) -> None:
         str(tmp_path / "*.jpg"): "no picture matches",
         (): "no pictures were given",
         3.5: "a float is no picture",
+        memoryview(b"\x89PNG"): "a memoryview is no picture; give a path, bytes",  # and no list of cameras
         -1: "no camera -1",
     }.items():
         with pytest.raises(DetrofitError, match=message) as caught:

@@ -1,9 +1,11 @@
-"""Connections that ask for nothing do not stay."""
+"""Connections that ask for nothing, or do not read their answer, do not stay."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+from typing import Any
 
 import uvicorn
 
@@ -58,3 +60,38 @@ async def client(opened: socket.socket, pieces: list[bytes]) -> tuple[int, bool]
     reading.cancel()
     writer.close()
     return received.count(b"HTTP/1.1 200"), bool(done)
+
+
+def test_who_does_not_read_an_answer_is_cut_off_and_who_reads_slowly_is_not() -> None:
+    answer = bytes(24 << 20)  # more than the system takes for a connection
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        length = str(len(answer)).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        await send({"type": "http.response.body", "body": answer})
+
+    async def clients() -> list[bool]:
+        with socket.create_server(("127.0.0.1", 0)) as opened:
+            config = uvicorn.Config(app, http=patient_for(0.5), log_level="error", lifespan="off", timeout_keep_alive=1)
+            server = uvicorn.Server(config)
+            serving = asyncio.create_task(server.serve([opened]))
+            ends = await asyncio.gather(*(gets_all(opened, len(answer), pause) for pause in (3.0, 0.0)))
+            server.should_exit = True
+            await serving
+        return ends
+
+    assert asyncio.run(clients()) == [False, True]
+
+
+async def gets_all(opened: socket.socket, wanted: int, pause: float) -> bool:
+    """Whether all of an answer arrives that is read after a pause, and with one after each 256 KB of its first half."""
+    reader, writer = await asyncio.open_connection(*opened.getsockname(), limit=1 << 16)
+    writer.write(REQUEST)
+    await asyncio.sleep(pause)
+    received = 0
+    with contextlib.suppress(ConnectionError):
+        while more := await reader.read(1 << 18):
+            received += len(more)
+            await asyncio.sleep(0.01 if received < wanted // 2 else 0)
+    writer.close()
+    return received >= wanted

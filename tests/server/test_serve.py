@@ -66,6 +66,20 @@ def test_requests_in_work_are_finished_when_it_stops(tmp_path: Path, number: sig
     assert "Traceback" not in "".join(server.lines)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise on Windows")
+def test_a_second_interruption_cuts_requests_off_in_one_line(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        host, port = server.address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(b"POST /detect HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\nhalf a picture")
+            time.sleep(0.3)
+            for _ in range(2):
+                server.process.send_signal(signal.SIGINT)
+                time.sleep(0.3)
+            assert server.process.wait(20) == 130
+    assert server.lines == ["interrupted\n"]
+
+
 def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line about a user's mistake."""
     assert main(["serve", *arguments]) == 2

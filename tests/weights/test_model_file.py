@@ -61,6 +61,13 @@ def test_a_model_comes_back_with_all_it_was(model, file):
     assert read_info(file) == INFO
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no such permissions on Windows")
+def test_whoever_may_read_other_files_may_read_a_model_file(file, tmp_path):
+    other = tmp_path / "other"
+    other.touch()
+    assert file.stat().st_mode == other.stat().st_mode
+
+
 def test_a_file_knows_nothing_of_where_it_was_made(file):
     with safetensors.safe_open(file, "pt") as opened:
         text = json.dumps(opened.metadata())

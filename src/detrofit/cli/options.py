@@ -60,7 +60,7 @@ def model_file(file: str | None, weights: str | None) -> Iterator[tuple[Path, bo
     if (file is None) == (weights is None):
         raise DetrofitError("give a model file, or --weights, and not both")
     named = file if file is not None else str(weights)
-    if Path(named).suffix in (".onnx", ".xml"):  # of those that run without torch
+    if Path(named).suffix.lower() in (".onnx", ".xml"):  # of those that run without torch
         yield Path(named), True
         return
     from detrofit.weights.import_file import as_model_file

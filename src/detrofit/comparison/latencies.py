@@ -131,13 +131,14 @@ def read_bench(file: Path, names: Iterable[str]) -> Measurement:
     Ratios are kept where the first entry is the base in the same runtime and precision. DetrofitError if it is no such
     file, a name is unknown, or comes twice with a runtime and precision.
     """
-    names = list(names)
+    from detrofit.deployment.bench_files import read_record
+
+    names, content = list(names), read_record(file)
     try:
-        content = json.loads(file.read_text("utf-8"))
         entries = [_entry(each["variant"], each["runtime"], each) | {"trained": True} for each in content["files"]]
         head = {"machine": dict(content["machine"]), "threads": content["threads"]}
         head |= {key: int(content[key]) for key in ("rounds", "warm_up", "batch")}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise DetrofitError(f"{file} is no file of `detrofit bench --out`; make it anew") from None
     keys = [(each["variant"], each["runtime"], each["precision"]) for each in entries]
     _check_keys(keys, names, file)

@@ -1,4 +1,4 @@
-"""A benchmark as a table for a spreadsheet, and as a picture."""
+"""A benchmark as a record that is read again, as a table for a spreadsheet, and as a picture."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from detrofit.deployment.latency import STEPS, Benchmark, FileLatency
+from detrofit.deployment.latency import FORMAT, STEPS, Benchmark, FileLatency
 from detrofit.errors import DetrofitError
 from detrofit.files import atomic_write, write_file
 
@@ -19,6 +20,25 @@ _COLOURS = {"pre": "#8da0cb", "model": "#3b6ea8", "post": "#fc8d62"}
 def write_bench(result: Benchmark, target: Path) -> None:
     """Write to .json, .csv, .png or .svg, as the suffix says."""
     writer_of(target)(result, target)
+
+
+def read_record(file: Path) -> dict[str, Any]:
+    """What is in a .json file of `write_bench`, with its `machine` and `files`, whose keys are not looked at.
+
+    Raises DetrofitError for what is no such file, or was written by a version with another form of it.
+    """
+    try:
+        content = json.loads(file.read_text("utf-8"))
+        own, rows, machine = content["format"], content["files"], content["machine"]
+    except FileNotFoundError:
+        raise DetrofitError(f"no record at {file}; make one with `detrofit bench FILES --out bench.json`") from None
+    except (OSError, ValueError, KeyError, TypeError):
+        rows = machine = None
+    if not isinstance(rows, list) or not isinstance(machine, dict):
+        raise DetrofitError(f"{file} is no file of `detrofit bench --out`; make it anew")
+    if own != FORMAT:
+        raise DetrofitError(f"{file} has the form {own}, and this version reads {FORMAT}; take one version for both")
+    return dict(content)
 
 
 def writer_of(target: Path) -> Callable[[Benchmark, Path], None]:

@@ -25,7 +25,7 @@ def describe(file: Path) -> dict[str, Any]:
 def size_of(file: Path) -> int:
     """Bytes of a model file, with the weights beside it if it keeps them there."""
     weights = file.with_suffix(".bin")
-    return file.stat().st_size + (weights.stat().st_size if file.suffix == ".xml" and weights.exists() else 0)
+    return file.stat().st_size + (weights.stat().st_size if file.suffix.lower() == ".xml" and weights.exists() else 0)
 
 
 def _safetensors(file: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 from detrofit.drawing import PALETTE
 from detrofit.files import write_file
+from detrofit.pages.charts import font_families
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +29,7 @@ _STYLE: dict[str, Any] = {
     "pdf.fonttype": 42,  # text stays text, as journals ask for
     "svg.fonttype": "none",
     "svg.hashsalt": "detrofit",
+    "text.parse_math": False,  # a class with dollars in its name is no formula
     "savefig.dpi": _DOTS,
 }
 _METADATA: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
@@ -77,8 +80,10 @@ def save_panels(
     columns = max(len(row) for row in rows)
     # Each row is as high as its pictures are at the column's width, and a line of text.
     heights = [max(each.picture.shape[0] / each.picture.shape[1] for each in row if each) for row in rows]
-    style: Any = _STYLE
-    with matplotlib.rc_context(style):
+    style: Any = _STYLE | {"font.family": font_families()}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        # A machine without a font for a class name shows boxes in its place; a line for each letter helps nobody.
+        warnings.filterwarnings("ignore", message=".*missing from font.*")
         height = sum(share * width / columns + 0.2 for share in heights)
         figure = Figure(figsize=(width, height), layout="compressed")
         FigureCanvasAgg(figure)

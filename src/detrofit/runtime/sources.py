@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -22,6 +23,8 @@ VIDEO_SUFFIXES = frozenset(
 )  # fmt: skip
 SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "srt", "tcp")
 STANDARD_INPUT = "-"
+# What can be gone through, too, but gives numbers or lines and no pictures; tensors are told by `__array__`.
+_NO_LISTS = (bytearray, memoryview, io.IOBase, Mapping)
 
 Source: TypeAlias = PictureSource | int | Iterable["Source"]
 
@@ -116,7 +119,7 @@ def _expand(source: Source) -> list[PictureSource | Video]:
         return [source]
     if isinstance(source, int) and not isinstance(source, bool):
         return [_camera(source)]
-    if isinstance(source, Iterable) and not hasattr(source, "__array__"):  # as tensors have
+    if isinstance(source, Iterable) and not (hasattr(source, "__array__") or isinstance(source, _NO_LISTS)):
         return [content for each in source for content in _expand(each)]
     raise DetrofitError(
         f"a {type(source).__name__} is no picture; give a path, bytes, a Pillow image, an array, the number of a "

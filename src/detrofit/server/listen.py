@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import logging
 import signal
 import socket
 import sys
@@ -50,7 +52,7 @@ def is_local(opened: socket.socket) -> bool:
 def listen(app: Any, opened: socket.socket, announce: Callable[[str], object]) -> None:
     """Serve `app` on a socket until SIGINT or SIGTERM; requests in work are finished then.
 
-    `announce` is told the address once the server answers.
+    `announce` is told the address once the server answers. KeyboardInterrupt where a second SIGINT cut requests off.
     """
     host, port = opened.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -61,14 +63,29 @@ def listen(app: Any, opened: socket.socket, announce: Callable[[str], object]) -
             if self.started:
                 announce(f"http://{shown}:{port}")
 
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            super().handle_exit(sig, frame)
+            if self.force_exit:
+                log.disabled = True  # or every request that is cut off would be told with its traceback
+                asyncio.get_running_loop().call_soon_threadsafe(self.cut_off)
+
+        def cut_off(self) -> None:
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()  # from Python 3.12 on the loop would wait for it
+
+    log = logging.getLogger("uvicorn.error")
     config = uvicorn.Config(
         app, http=patient_for(_HEAD_SECONDS), log_level="warning", access_log=False, server_header=False,
         timeout_keep_alive=5, timeout_graceful_shutdown=_GRACE_SECONDS,
     )  # fmt: skip
     # uvicorn stops in order, and then raises the signal once more for the handler that was there before.
     before = {each: signal.signal(each, lambda *_: None) for each in (signal.SIGINT, signal.SIGTERM)}
+    server = Server(config)
     try:
-        Server(config).run(sockets=[opened])
+        server.run(sockets=[opened])
     finally:
+        log.disabled = False
         for each, handler in before.items():
             signal.signal(each, handler)
+    if server.force_exit:
+        raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with a bound on how long a connection may keep a place without asking for anything."""
+"""uvicorn's HTTP protocol with a bound on how long a connection may keep a place without asking or taking anything."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ _Protocol: Any = AutoHTTPProtocol  # with httptools or h11, whichever is install
 
 
 def patient_for(seconds: float) -> type[Any]:
-    """A protocol that closes a connection whose next request has not begun `seconds` after its first byte could come.
+    """A protocol that looks every `seconds` at a connection, and ends one that has not moved since the last look.
 
     uvicorn bounds the time from an answer to the next byte, and no other: connections that say nothing, or send the
-    head of a request letter by letter, would each hold a file handle for ever, until there is none for anybody else.
+    head of a request letter by letter, would each hold a file handle for ever, until there is none for anybody else;
+    and those that do not read their answer would each hold that in memory, closed or not.
     """
 
     class Patient(_Protocol):  # type: ignore[misc, unused-ignore]
-        _timer: Any = None
-
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self._await_request()
+            self._look_later()
 
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._await_request()
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._timer.cancel()
+            super().connection_lost(exc)
 
-        def _await_request(self) -> None:
-            if self._timer is None and self._is_idle():
-                self._timer = self.loop.call_later(seconds, self._look_again, self.cycle)
+        def _look_later(self) -> None:
+            seen = self.cycle, self._is_idle(), self.transport.get_write_buffer_size()
+            self._timer = self.loop.call_later(seconds, self._look_again, *seen)
 
-        def _look_again(self, last: Any) -> None:
-            self._timer = None
-            if self.cycle is last and self._is_idle():
+        def _look_again(self, cycle: Any, was_idle: bool, unread: int) -> None:
+            left = self.transport.get_write_buffer_size()
+            if self.cycle is cycle and 0 < unread <= left:
+                self.transport.abort()  # what is closed would still wait for its reader
+            elif self.cycle is cycle and was_idle and self._is_idle():
                 self.transport.close()
-            else:  # a request came meanwhile; the wait for another one is bounded, too
-                self._await_request()
+            if left or not self.transport.is_closing():
+                self._look_later()
 
         def _is_idle(self) -> bool:
-            return not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete)
+            return self.cycle is None or self.cycle.response_complete
 
     return Patient

@@ -30,7 +30,10 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """Write tensors by name with metadata; DetrofitError where the disk is full or the folder cannot be written."""
     plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     with atomic_write(file) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         try:
             safetensors.torch.save_file(plain, temporary, dict(metadata))
         except safetensors.SafetensorError as error:  # what the library makes of an OSError
             raise OSError(str(error)) from error
+        temporary.chmod(mode)  # as of any new file; the library makes one that nobody else may read

@@ -58,7 +58,8 @@ def test_times_of_another_device_are_added_and_replaced(tmp_path: Path) -> None:
          "ratio": spread, "steps": {"model": spread, "total": spread}}
         for name in ("base", "one") for precision in ("float32", "int8")
     ]  # fmt: skip
-    head = {"rounds": 50, "warm_up": 2, "batch": 4, "threads": 2, "machine": {"processor": "small", "cores": 4}}
+    how = {"format": 1, "rounds": 50, "warm_up": 2, "batch": 4, "threads": 2}
+    head = {**how, "machine": {"processor": "small", "cores": 4}}
     file = tmp_path / "phone.json"
     file.write_text(json.dumps({**head, "files": timed}))
     added = add_latencies(add_latencies(results, [file]), [file])

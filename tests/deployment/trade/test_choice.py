@@ -51,23 +51,37 @@ def test_what_is_no_time_is_one_line(text):
         parse_budget(text)
 
 
+TOTAL = {"median": 5.0, "low": 4.5, "high": 6.0}
+ROW = {"file": "C:\\bench\\320x480-q100-l2.onnx", "steps": {"total": TOTAL}}
+
+
+def record(folder, *rows, batch=1):
+    file = folder / "bench.json"
+    content = {"format": 1, "batch": batch, "files": rows, "machine": {"processor": "ARM"}}
+    file.write_text(json.dumps(content))
+    return file
+
+
 def test_a_record_from_another_device(tmp_path):
-    total = {"median": 5.0, "low": 4.5, "high": 6.0}
-    row = {"file": "C:\\bench\\320x480-q100-l2.onnx", "steps": {"total": total}}
-    other = {"file": "best.onnx", "steps": {"total": total}}
-    file = tmp_path / "bench.json"
-    file.write_text(json.dumps({"files": [row, other], "machine": {"processor": "ARM"}}))
-    known, machine = read_bench(file)
+    known, machine = read_bench(record(tmp_path, ROW, {"file": "best.onnx", "steps": {"total": TOTAL}}))
     assert known == {Point((320, 480), 100, 2): PointLatency(5.0, 4.5, 6.0)} and machine == {"processor": "ARM"}
+
+
+def test_times_that_are_not_those_of_a_point_and_a_picture_are_refused(tmp_path):
+    with pytest.raises(DetrofitError, match=r"has times of 8 pictures at once; time the points one by one"):
+        read_bench(record(tmp_path, ROW, batch=8))
+    with pytest.raises(DetrofitError, match=r"has the point 320 x 480, 100 queries, 2 decoder layers twice"):
+        read_bench(record(tmp_path, ROW, {**ROW, "file": "points/320x480-q100-l2.xml"}))
 
 
 @pytest.mark.parametrize(
     ("content", "line"),
     [
         (None, "no record at"),
-        ("[]", "is no record of"),
-        ('{"files": [], "machine": {}}', "times no file that is named after a point"),
-        ("half a re", "is no record of"),
+        ("[]", "is no file of"),
+        ('{"format": 1, "batch": 1, "files": [], "machine": {}}', "times no file that is named after a point"),
+        ('{"format": 1, "batch": 1, "files": [{"file": "1x1-q1-l1.onnx"}], "machine": {}}', "is no file of"),
+        ("half a re", "is no file of"),
     ],
 )
 def test_what_is_no_record_is_one_line(tmp_path, content, line):

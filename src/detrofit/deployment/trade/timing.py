@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from detrofit.deployment.bench_files import read_record
 from detrofit.deployment.export import SUFFIXES, export_file
 from detrofit.deployment.latency import FileLatency, measure
 from detrofit.deployment.trade.points import Point, parse_stem
@@ -86,25 +86,27 @@ def time_points(
 def read_bench(file: Path) -> tuple[dict[Point, PointLatency], dict[str, Any]]:
     """The points' times in a `bench.json`, whose files are named after their points, and the machine it was made on.
 
-    Raises DetrofitError for a file that is no such record, or names no point.
+    Raises DetrofitError for a file that is no such record, was made with several pictures at a time, names no point, or
+    one twice.
     """
+    content = read_record(file)
+    found: dict[Point, PointLatency] = {}
     try:
-        content = json.loads(file.read_text("utf-8"))
-        found = {}
+        if content["batch"] != 1:
+            raise DetrofitError(f"{file} has times of {content['batch']} pictures at once; time the points one by one")
         for row in content["files"]:
             # A record from another system has that system's separators.
             point = parse_stem(Path(str(row["file"]).replace("\\", "/")).stem)
+            if point in found:
+                raise DetrofitError(f"{file} has the point {point} twice; time it with one runtime")
             if point is not None:
                 total = row["steps"]["total"]
                 found[point] = PointLatency(float(total["median"]), float(total["low"]), float(total["high"]))
-        machine = dict(content["machine"])
-    except FileNotFoundError:
-        raise DetrofitError(f"no record at {file}; make one with `detrofit bench POINTS --out bench.json`") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DetrofitError(f"{file} is no record of `detrofit bench --out bench.json`: {error!r}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DetrofitError(f"{file} is no file of `detrofit bench --out`: {error!r}") from None
     if not found:
         raise DetrofitError(
             f"{file} times no file that is named after a point, as in 320x320-q100-l2.onnx; "
             "`detrofit trade --keep` writes these"
         )
-    return found, machine
+    return found, content["machine"]
