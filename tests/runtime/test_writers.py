@@ -67,7 +67,9 @@ def test_coco_names_pictures_frames_and_original_ids(tmp_path: Path) -> None:
     assert [(each["image_id"], each["category_id"]) for each in content["annotations"]] == [
         (1, 3), (1, 7), (2, 3), (2, 7), (4, 3), (4, 7),
     ]  # fmt: skip
-    assert content["annotations"][0]["bbox"] == [10, 20, 20, 20]
+    first = content["annotations"][0]
+    assert (first["bbox"], first["area"], first["iscrowd"]) == ([10, 20, 20, 20], 400, 0)
+    assert [each["id"] for each in content["annotations"]] == [1, 2, 3, 4, 5, 6], "or COCO's own reader takes no file"
     assert content["categories"] == [{"id": 7, "name": "cat"}, {"id": 3, "name": "狗"}]
 
 
@@ -135,3 +137,11 @@ def test_file_names_fit_every_system() -> None:
     ]  # fmt: skip
     assert unique_stems(sources) == ["00001_1", "00002_camera 0", "00003_image 0", "00004_b_c_", "00005_standard input"]
     assert unique_stems(sources[:1]) == ["1"]
+
+
+def test_pictures_of_different_names_keep_them() -> None:
+    names = ["a/1.jpg", "a/2.jpg", "b/A.jpg"]
+    pictures = [Picture(name, b"") for name in names]
+    assert unique_stems(pictures) == ["1", "2", "A"], "so that labels lie beside their pictures under one name"
+    assert unique_stems([*pictures, Picture("c/a.png", b"")]) == ["00001_1", "00002_2", "00003_A", "00004_a"]
+    assert unique_stems([pictures[0], Video("1.mp4", "1.mp4", "file")]) == ["00001_1", "00002_1"]

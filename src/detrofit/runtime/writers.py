@@ -78,9 +78,15 @@ class ResultWriters:
 
 
 def unique_stems(sources: Sequence[Picture | Video]) -> list[str]:
-    """What the files of each source are called: its own name without ending, numbered where there are several."""
+    """What the files of each source are called: its own name without ending, as labels must be to go with pictures.
+
+    All are numbered where two would be called the same, also by a system that ignores case, or by a frame of a video.
+    """
     stems = [_stem(source) for source in sources]
-    return [f"{number:05d}_{stem}" for number, stem in enumerate(stems, start=1)] if len(stems) > 1 else stems
+    differ = len({stem.casefold() for stem in stems}) == len(stems)
+    if len(stems) == 1 or (differ and all(isinstance(source, Picture) for source in sources)):
+        return stems
+    return [f"{number:05d}_{stem}" for number, stem in enumerate(stems, start=1)]
 
 
 def _stem(source: Picture | Video) -> str:
@@ -128,20 +134,23 @@ def _annotated_video(target: Path, size: tuple[int, int]) -> AbstractContextMana
 
 @contextmanager
 def coco_file(target: Path, class_names: Sequence[str], category_ids: Sequence[int]) -> Iterator[Add]:
-    """One JSON file of images (with frame and seconds, for a video), annotations (with scores) and categories."""
+    """One JSON file as those of data: images (with frame and seconds, for a video), annotations (with scores) and
+    categories."""
     with (
         atomic_write(target) as temporary,
         temporary.open("w", encoding="utf-8") as file,
         tempfile.TemporaryFile("w+", encoding="utf-8", dir=target.parent) as annotations,
     ):
-        numbers = itertools.count(1)
+        numbers, keys = itertools.count(1), itertools.count(1)
         before_image, before_annotation = (itertools.chain([""], itertools.repeat(",\n")) for _ in range(2))
 
         def add(found: Detections, stem: str) -> None:
             number = next(numbers)
             file.write(next(before_image) + json.dumps(_coco_image(number, found), ensure_ascii=False))
             for annotation in found.to_coco(number, category_ids):
-                annotations.write(next(before_annotation) + json.dumps(annotation))
+                width, height = annotation["bbox"][2:]
+                whole = {"id": next(keys), **annotation, "area": width * height, "iscrowd": 0}
+                annotations.write(next(before_annotation) + json.dumps(whole))
 
         file.write('{"images": [')
         yield add
