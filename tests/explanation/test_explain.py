@@ -13,7 +13,7 @@ from detrofit.cli.app import main
 from detrofit.data.demo import draw_demo_dataset
 from detrofit.data.demo_scenes import SHAPES
 from detrofit.drawing import colour_of
-from detrofit.errors import DetrofitWarning
+from detrofit.errors import DetrofitError, DetrofitWarning
 from detrofit.explanation.explain import ExplainSettings, amount, explain
 from detrofit.explanation.explained import ExplainedModel, open_models
 from detrofit.explanation.truth import named_pictures, truth_of
@@ -75,6 +75,7 @@ def test_panels_of_two_models_with_ground_truth(file, data, tmp_path, capsys):
     [
         (["--stride", "4"], "no level of stride 4"),
         (["--slot", "backbone.stage9"], "no model has anything at 'backbone.stage9'"),
+        (["--slot", "decoder"], "no map comes out at 'decoder'"),
         (["--against", "nothing.safetensors"], "no model file at"),
     ],
 )
@@ -104,6 +105,13 @@ def test_an_exported_file_shows_detections_and_saliency_alone(tmp_path):
     result = explain([EXPORTED], GREY, tmp_path, settings, advance=done.append)
     assert sorted(file.name for file in result.files) == ["panels.png", "saliency-one-exported.png"]
     assert not result.receptive_fields and sum(done) == amount([EXPORTED], 1, settings) == 6
+
+
+@pytest.mark.parametrize("asked", [{"slots": ["backbone.stage3"]}, {"stride": 8}])
+def test_what_an_exported_file_cannot_show_is_told(tmp_path, asked):
+    with pytest.raises(DetrofitError, match="exported files have no slots and levels to show"):
+        explain([EXPORTED], GREY, tmp_path / "out", ExplainSettings(masks=6, **asked))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_class_has_one_colour_in_the_truth_and_among_detections(tmp_path, monkeypatch):

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from detrofit.drawing import PALETTE, colour_of
 from detrofit.errors import DetrofitError
 from detrofit.explanation.drise import d_rise
 from detrofit.explanation.explained import ExplainedModel
-from detrofit.explanation.features import ReceptiveField, feature_map, receptive_field
+from detrofit.explanation.features import ReceptiveField, feature_map, receptive_field, slot_output
 from detrofit.explanation.panels import FORMATS, PAGE_WIDTH, Panel, PanelBox, PanelPoints, save_panels
 from detrofit.explanation.queries import QueryDetections, gradient_saliency, level_of, sampling_points
 from detrofit.files import write_file
@@ -70,12 +71,13 @@ def explain(
 
     Models of ours show saliency by hiding and by gradients, sampling points, feature maps and receptive fields; of
     exported files there are detections and saliency by hiding. `truth` holds the objects of pictures that have them;
-    `advance` is told what is done of `amount`. Raises DetrofitError for a stride or an address that no model has.
+    `advance` is told what is done of `amount`. Raises DetrofitError for a stride or an address that no model has, or
+    one where no map comes out, before anything is written.
     """
     if not models or not pictures:
         raise DetrofitError("give at least one model and one picture to explain")
     own = [each for each in models if each.model is not None]
-    _check(own, settings)
+    _check(own, settings, next(iter(pictures.values())))
     drawing = _Drawing(out, settings, advance)
     found = {(each.name, name): each.detections(picture, settings.threshold)
              for each in models for name, picture in pictures.items()}  # fmt: skip
@@ -100,13 +102,20 @@ def _addresses(each: ExplainedModel, settings: ExplainSettings) -> list[str]:
     return [address for address in settings.slots or _STAGES if _has(each, address)]
 
 
-def _check(models: Sequence[ExplainedModel], settings: ExplainSettings) -> None:
-    for each in models:
-        if each.model is not None and settings.stride is not None:
-            level_of(each.model, settings.stride)
+@torch.no_grad()
+def _check(models: Sequence[ExplainedModel], settings: ExplainSettings, picture: np.ndarray) -> None:
+    if not models and (settings.slots or settings.stride is not None):
+        raise DetrofitError("exported files have no slots and levels to show; give a .safetensors file for those")
     for address in settings.slots:
-        if models and not any(_has(each, address) for each in models):
+        if not any(_has(each, address) for each in models):
             raise DetrofitError(f"no model has anything at '{address}'; `detrofit slots` lists a model's addresses")
+    for each in models:
+        assert each.model is not None
+        if settings.stride is not None:
+            level_of(each.model, settings.stride)
+        for address in settings.slots:
+            if _has(each, address):
+                slot_output(each.model, address, each.tensor(picture)[None])
 
 
 def _has(each: ExplainedModel, address: str) -> bool:
