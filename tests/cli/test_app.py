@@ -48,6 +48,8 @@ def broken(kind: str) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
     if kind == "memory":
         raise type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to allocate 2 GiB")
+    if kind == "worker":
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
     if kind == "runtime":
         raise RuntimeError("a fault")
     if kind == "module":
@@ -136,6 +138,12 @@ def test_what_a_command_returns_is_the_exit_code(call):
         (
             ["broken", "memory"],
             "error: there is not enough memory; try a smaller --batch or --imgsz, or another --device\n",
+        ),
+        (
+            ["broken", "worker"],
+            "error: a process that loads pictures was lost (DataLoader worker (pid 7) is killed by signal: Killed): "
+            "memory, or a container's shared memory (docker run --shm-size=8g), does not suffice; give fewer "
+            "--workers, or 0\n",
         ),
         (["broken", "file"], "error: No such file or directory: /no/such/file\n"),
         (

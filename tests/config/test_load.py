@@ -82,3 +82,13 @@ def test_yaml_never_builds_objects(tmp_path):
     file.write_text("model: !!python/object/apply:os.system ['echo harm']")
     with pytest.raises(DetrofitError, match="no readable YAML"):
         read_yaml(file)
+
+
+def test_a_tilde_in_a_file_is_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    paths = {"data": "~/d", "runs": "~/r", "plugins": ["~/p.py"], "weights": "~/w.pth", "train": {"teacher": "~/t"}}
+    experiment = load_experiment({"model": "rtdetr-n", **paths})
+    assert (experiment.data, experiment.runs) == (tmp_path / "d", tmp_path / "r")
+    assert (experiment.plugins, experiment.train.teacher) == ([tmp_path / "p.py"], tmp_path / "t")
+    assert experiment.weights == str(tmp_path / "w.pth")

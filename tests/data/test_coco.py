@@ -40,11 +40,13 @@ def test_annotations_in_any_order_reach_their_pictures(tmp_path: Path) -> None:
     np.testing.assert_array_equal(index.areas, [2, 4, 1, 3])
 
 
+@pytest.mark.filterwarnings("error")
 def test_malformed_annotations_are_left_out_and_the_rest_stays(tmp_path: Path) -> None:
     good = {"id": 1, "image_id": 50, "category_id": 7, "bbox": [1, 2, 3, 4]}
     bad = [
         {**good, "bbox": [1, 2, 3]},
         {**good, "bbox": [1, 2, 0, 4]},
+        {**good, "bbox": [1, 2, -1e300, 4]},
         {**good, "bbox": [float("nan"), 2, 3, 4]},
         {**good, "category_id": 8},
         {**good, "image_id": 99},
@@ -53,7 +55,7 @@ def test_malformed_annotations_are_left_out_and_the_rest_stays(tmp_path: Path) -
     ]
     index = open_dataset(write_coco(tmp_path, annotations=[good, *bad])).split("train")
     np.testing.assert_array_equal(index.boxes_xyxy, [[1, 2, 4, 6]])
-    expected = {"malformed-label": 3, "degenerate-box": 2, "unknown-class": 1, "orphan-annotation": 1}
+    expected = {"malformed-label": 3, "degenerate-box": 3, "unknown-class": 1, "orphan-annotation": 1}
     assert index.left_out == expected
 
 
@@ -100,6 +102,26 @@ def test_pictures_are_found_where_people_put_them(tmp_path: Path, json_path: str
         dataset = open_dataset(source)
         assert dataset.splits == ("train",)
         assert dataset.split("train").path(0) == tmp_path / picture
+
+
+def test_pictures_are_found_though_the_first_is_missing_and_the_json_ends_with_them(tmp_path: Path) -> None:
+    path = write_coco(tmp_path)
+    (tmp_path / "images" / "train").mkdir()  # where one would look first
+    (tmp_path / "images" / "train_a.png").unlink()
+    document = json.loads(path.read_text())
+    document["annotations"] *= 10_000
+    path.write_text(json.dumps(document, sort_keys=True))
+    assert open_dataset(path).split("train").path(1).is_file()
+
+
+def test_backslashes_part_folders_unless_a_file_is_named_so(tmp_path: Path) -> None:
+    images = [{"id": number, "file_name": f"deep\\{number}.png", "width": 40, "height": 30} for number in (50, 7)]
+    path = write_coco(tmp_path, images=images)
+    write_picture(tmp_path / "images" / "deep" / "50.png")
+    write_picture(tmp_path / "images" / "deep\\7.png")  # under Windows the same folder
+    index = open_dataset(path).split("train")
+    assert [index.path(position).is_file() for position in range(2)] == [True, True]
+    assert not open_dataset(path).reader.strays()
 
 
 @pytest.mark.parametrize(

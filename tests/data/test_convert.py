@@ -155,11 +155,24 @@ def test_a_destination_with_content_is_refused_and_untouched(tmp_path: Path) -> 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     source = open_dataset(write_coco(tmp_path / "source"))
     (tmp_path / "source" / "images" / "train_b.png").unlink()
-    with pytest.raises(DetrofitError, match=r"train_b\.png does not exist"):
+    (tmp_path / "source" / "images" / "train_b.png").mkdir()
+    with pytest.raises(DetrofitError, match=r"train_b\.png is no file"):
         convert_dataset(source, "voc", tmp_path / "voc")
     with pytest.raises(DetrofitError, match="unknown form 'vok', choose coco, yolo, voc; did you mean 'voc'"):
         convert_dataset(source, "vok", tmp_path / "voc")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["source"]
+
+
+def test_pictures_that_do_not_exist_are_left_out_and_counted(tmp_path: Path) -> None:
+    source = open_dataset(write_coco(tmp_path / "source"))
+    (tmp_path / "source" / "images" / "train_a.png").unlink()
+    done = convert_dataset(source, "coco", tmp_path / "clean")
+    assert (done.pictures, done.boxes) == (1, 0)
+    assert done.not_held == ("1 labels or pictures that cannot be used (detrofit data check names them)",)
+    assert open_dataset(tmp_path / "clean").split("train").names() == ["train_b.png"]
+    (tmp_path / "source" / "images" / "train_b.png").unlink()
+    with pytest.raises(DetrofitError, match=r"no picture of the split 'train' exists, the first should be .*train_a"):
+        convert_dataset(source, "coco", tmp_path / "empty")
 
 
 def test_links_share_the_pictures(tmp_path: Path) -> None:

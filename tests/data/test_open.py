@@ -40,6 +40,15 @@ def test_the_description_counts_what_is_left_out(tmp_path: Path) -> None:
     assert "\n" not in description
 
 
+def test_the_description_tells_of_pictures_whose_labels_are_for_another_size(tmp_path: Path) -> None:
+    write_voc(tmp_path, {"train": {"a": voc_object("cat", 1, 2, 3, 4), "b": None}})
+    write_picture(tmp_path / "JPEGImages" / "a.png", width=20)
+    description = open_dataset(tmp_path).description
+    assert description.endswith(
+        "; 1 pictures of another size than their labels say, so that boxes are displaced (see detrofit data check)"
+    )
+
+
 @pytest.mark.parametrize(
     "name",
     ["absent", "empty", "notes.txt", "broken.yaml", "list.yaml", "date.yaml", "deep.yaml", "broken.json", "list.json"],

@@ -63,14 +63,24 @@ def test_names_are_needed(tmp_path: Path, names: object, reason: str) -> None:
 
 def test_a_split_may_be_several_folders_or_a_list_of_pictures(tmp_path: Path) -> None:
     labels: dict[str, str | None] = {"one/a": "0 .5 .5 .5 .5", "two/deep/b": "1 .5 .5 .5 .5", "three/c": None}
-    write_yolo(tmp_path, labels, train=["images/one", "images/two"], val="val.txt")
-    (tmp_path / "val.txt").write_text("./images/three/c.png\nimages/one/a.png\n\n")
+    write_yolo(tmp_path, labels, train=["images/one", "images\\two"], val="val.txt")
+    (tmp_path / "val.txt").write_text("./images/three/c.png\nimages\\one\\a.png\n\n")
     dataset = open_dataset(tmp_path)
     train, val = dataset.split("train"), dataset.split("val")
     assert [train.path(0), train.path(1)] == [tmp_path / "images/one/a.png", tmp_path / "images/two/deep/b.png"]
     assert train.labels.tolist() == [0, 1]
     assert [val.path(0), val.path(1)] == [tmp_path / "images/three/c.png", tmp_path / "images/one/a.png"]
     assert len(val.labels_of(1)) == 1
+
+
+def test_a_list_of_pictures_may_start_from_the_data_set_or_from_its_own_folder(tmp_path: Path) -> None:
+    write_yolo(tmp_path, {"all/a": "0 .5 .5 .5 .5", "all/b": None}, train="lists/train.txt", val="lists/val.txt")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "train.txt").write_text("images/all/gone.png\nimages/all/a.png\n")
+    (tmp_path / "lists" / "val.txt").write_text("../images/all/b.png\n")
+    dataset = open_dataset(tmp_path)
+    assert dataset.split("train").path(0) == tmp_path / "images/all/a.png"
+    assert dataset.split("val").path(0) == tmp_path / "images/all/b.png"
 
 
 def test_paths_may_start_from_another_folder(tmp_path: Path) -> None:

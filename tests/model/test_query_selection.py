@@ -31,6 +31,21 @@ def test_anchors_are_made_once_a_size_and_are_usable_in_training_after_inference
     assert not first.is_inference()
 
 
+def test_heads_are_trained_under_an_autocast_that_keeps_what_it_cast_without_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As older versions of torch do: with those, what is not forgotten after the pass without gradient has none."""
+    selection, forgotten = QuerySelection(8, 3, num_queries=5).train(), []
+    monkeypatch.setattr(torch, "clear_autocast_cache", lambda: forgotten.append(torch.is_grad_enabled()))
+    memory = torch.randn(2, 12, 8)
+    anchors, valid = make_anchors([(3, 4)], [8], memory)
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            selection(memory, anchors, valid)
+            assert forgotten == [True] * enabled, "once, after the pass without gradient"
+        forgotten.clear()
+
+
 @pytest.mark.parametrize("method", ["default", "one2many", "agnostic"])
 def test_selected_predictions_are_those_of_their_tokens(method: str) -> None:
     torch.manual_seed(0)

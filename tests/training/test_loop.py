@@ -124,6 +124,27 @@ def test_a_split_without_boxes_is_refused_before_any_work(tiny, tiny_data, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 
+def test_a_missing_picture_is_named_before_any_work(tiny, tiny_data, tmp_path):
+    from detrofit.data.convert import convert_dataset
+    from detrofit.data.open import open_dataset
+
+    folder = convert_dataset(open_dataset(tiny_data), "coco", tmp_path / "coco").destination
+    gone = sorted((folder / "images" / "train").iterdir())[3]
+    gone.unlink()
+    with pytest.raises(DetrofitError, match=f"1 of 12 pictures of the split 'train' .* the first is .*{gone.name}"):
+        train(tiny(data=folder))
+    assert [path.name for path in tmp_path.iterdir()] == ["coco"]
+
+
+def test_data_without_a_split_to_validate_on_tells_the_way_out(tiny, tiny_data, tmp_path):
+    config = yaml.safe_load(tiny_data.read_text())
+    del config["val"]
+    data = tmp_path / "data.yaml"
+    data.write_text(yaml.safe_dump({**config, "path": str(tiny_data.parent)}))
+    with pytest.raises(DetrofitError, match=r"no split 'val', only: train, test; .* train\.val_split"):
+        train(tiny(data=data))
+
+
 def test_a_wrong_swap_is_known_before_the_data_is_read(tiny):
     experiment = tiny(data="/absent/data.yaml", retrofit={"backbone.stage4.block": "extradv"})
     with pytest.raises(DetrofitError, match="did you mean 'extradw'"):

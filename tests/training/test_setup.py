@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
+import torch
 from torch import nn
 
 from detrofit import DetrofitError
 from detrofit.training import keeper
 from detrofit.training.devices import Devices, with_synchronised_norms
 from detrofit.training.prepare import set_training_mode
-from detrofit.training.setup import set_up
+from detrofit.training.setup import _go_on, set_up
+from detrofit.training.state import Progress
 
 
 def test_frozen_norms_stay_frozen_where_processes_synchronise_the_others(tiny, monkeypatch):
@@ -25,6 +28,16 @@ def test_frozen_norms_stay_frozen_where_processes_synchronise_the_others(tiny, m
     resting = {name for name, norm in norms.items() if not norm.training}
     assert resting == {name for name in norms if name.startswith(("backbone.stage1.", "backbone.stem."))} != set()
     assert not any(parameter.requires_grad for name in resting for parameter in norms[name].parameters())
+
+
+@pytest.mark.parametrize("saved_with_one", [True, False])
+def test_a_scaler_goes_on_where_the_state_has_one_and_begins_anew_otherwise(tmp_path, saved_with_one):
+    """As for a run that began on a GPU with bf16 and goes on with fp16 on an older one."""
+    before, scaler = (torch.amp.GradScaler("cpu", init_scale=scale) for scale in (2.0, 8.0))
+    devices = SimpleNamespace(accelerator=SimpleNamespace(scaler=scaler), is_main=True)
+    saved = {"model": {}, **({"scaler": before.state_dict()} if saved_with_one else {})}
+    _go_on(tmp_path, saved, Progress(), devices, model=nn.Module())
+    assert scaler.get_scale() == (2.0 if saved_with_one else 8.0)
 
 
 def test_processes_share_a_batch_of_validation_as_they_do_in_training(tiny, monkeypatch):

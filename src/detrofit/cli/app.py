@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from detrofit.extras import explain_missing_module
 from detrofit.version import __version__
 
 SUCCESS, BROKEN_PIPE, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+LOST_WORKER = re.compile(r"DataLoader worker \(pid.*(killed by signal|exited unexpectedly)|shared memory")
 
 # Typer's base class of all mistakes on the command line; its place differs between versions.
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -68,7 +71,7 @@ def _line_about(error: Exception) -> str | None:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported
         message = "there is not enough memory; try a smaller --batch or --imgsz, or another --device"
     elif isinstance(error, RuntimeError):
-        message = None
+        message = _about_lost_workers(str(error))
     elif isinstance(error, CommandLineError):
         message = _usage_message(error)
     elif isinstance(error, ModuleNotFoundError):
@@ -77,6 +80,16 @@ def _line_about(error: Exception) -> str | None:
     elif isinstance(error, OSError) and error.strerror:
         message = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return message if message is None else " ".join(message.split())
+
+
+def _about_lost_workers(message: str) -> str | None:
+    """What to do where torch says that a process that loads pictures is no more; None where it says something else."""
+    if not LOST_WORKER.search(message):
+        return None
+    return (
+        f"a process that loads pictures was lost ({message.splitlines()[0].rstrip('. ')}): memory, or a container's "
+        "shared memory (docker run --shm-size=8g), does not suffice; give fewer --workers, or 0"
+    )
 
 
 def _show_warning(usual: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:

@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from detrofit.data.index import DetectionIndex, pack_names
+from detrofit.data.index import DetectionIndex, subset
 from detrofit.data.open import Dataset, open_dataset
 from detrofit.data.write import coco_document
 from detrofit.errors import DetrofitError
@@ -127,18 +127,3 @@ def _write_held_out(dataset: Dataset, single: str, folder: Path) -> Path:
         write_file(folder / "data" / f"{name}.json", json.dumps(coco_document(index, index.names())))
         content[name] = {"annotations": f"{name}.json", "images": str(Path(index.root).absolute())}
     return write_file(folder / "data" / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-
-
-def subset(index: DetectionIndex, positions: np.ndarray) -> DetectionIndex:
-    """The pictures at `positions` with their boxes, as an index of its own."""
-    name_bytes, name_offsets = pack_names(index.name(position) for position in positions.tolist())
-    counts = np.diff(index.box_offsets)[positions]
-    boxes = np.concatenate(
-        [np.zeros(0, np.int64), *(np.arange(*index.box_offsets[position : position + 2]) for position in positions)]
-    )
-    per_picture = {name: getattr(index, name)[positions] for name in ("image_ids", "widths", "heights")}
-    per_box = {name: getattr(index, name)[boxes] for name in ("boxes_xyxy", "labels", "crowd", "areas")}
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return replace(
-        index, name_bytes=name_bytes, name_offsets=name_offsets, box_offsets=offsets, **per_picture, **per_box
-    )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]  # in a file no shell has put the home folder for ~
 Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
 
 
@@ -92,7 +93,7 @@ class TrainSettings(Section):
     save_every: Annotated[int, Field(ge=1)] = Field(500, description="steps between saved states for --resume")
     val_every: Annotated[int, Field(ge=1)] = Field(1, description="epochs between validations")
     val_split: str = Field("val", description="split that chooses the best checkpoint")
-    teacher: Path | None = Field(
+    teacher: UserPath | None = Field(
         None,
         description="a trained model file (or run folder) whose predictions are learnt beside the targets; it may "
         "differ from the student in everything but the classes (arXiv:2211.08071)",
@@ -120,8 +121,8 @@ class Experiment(Section):
 
     model: ModelSettings = Field(description="a name, or a mapping with `name` and numbers of the frame")
     retrofit: dict[str, Any] = Field({}, description="slots to parts")
-    plugins: list[Path] = Field([], description="files with parts of one's own")
-    data: Path = Field(description="data.yaml, COCO JSON or folder, or VOC folder")
+    plugins: list[UserPath] = Field([], description="files with parts of one's own")
+    data: UserPath = Field(description="data.yaml, COCO JSON or folder, or VOC folder")
     imgsz: tuple[Side, Side] = Field(
         (640, 640), description="height and width of the network's input; one number for both"
     )
@@ -139,7 +140,7 @@ class Experiment(Section):
         description="processes that load pictures; default: one a core, at most 8; processes of one training share the "
         "cores",
     )
-    runs: Path = Field(Path("runs"), description="folder of run folders")
+    runs: UserPath = Field(Path("runs"), description="folder of run folders")
     name: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="name of the run folder; default: the model and a number"
     )
@@ -154,6 +155,8 @@ class Experiment(Section):
     @field_validator("weights", mode="before")
     @classmethod
     def _no_weights(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.startswith("~"):
+            return str(Path(value).expanduser())
         return NO_WEIGHTS if value in (None, "scratch") else value
 
     @field_validator("imgsz", mode="before")

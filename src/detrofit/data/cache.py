@@ -13,7 +13,7 @@ import numpy as np
 from detrofit.errors import DetrofitError
 from detrofit.files import atomic_write, cache_folder
 
-FORMAT = 1  # raise when the meaning of a stored array changes: older entries are then never found
+FORMAT = 2  # raise when the meaning of a stored array changes: older entries are then never found
 KEPT_ENTRIES = 100
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
+import mmap
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -15,11 +17,12 @@ import numpy as np
 
 from detrofit.data.cache import digest_of_bytes
 from detrofit.data.index import pack_names
-from detrofit.data.pictures import list_pictures, read_sizes
+from detrofit.data.pictures import PROBED_NAMES, folder_with_most, list_pictures, portable_name, read_sizes
 from detrofit.data.reading import Problem, Reading
 from detrofit.errors import DetrofitError, nearest
 
 SPLITS = ("train", "val", "test")
+FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,9 @@ class CocoReader:
     def strays(self) -> list[Problem]:
         listed: dict[str, set[str]] = {}
         for split in self.splits:
+            root = self.image_root(split)
             names = (str(entry.get("file_name")) for entry in load_json(self.places[split].annotations)["images"])
-            listed.setdefault(self.image_root(split), set()).update(os.path.normpath(name) for name in names)
+            listed.setdefault(root, set()).update(os.path.normpath(portable_name(name, root)) for name in names)
         return [
             Problem("unlisted-image", os.path.join(root, name), "")
             for root, names in listed.items()
@@ -137,26 +141,27 @@ def _split_named(path: Path) -> str | None:
 
 
 def _find_images(annotations: Path, split: str) -> Path:
-    """The folder that holds a JSON's first picture, among those where people put it; the first that exists if none."""
+    """Of the folders where people put pictures the one that holds most of a JSON's first ones; if none does, the first
+    that exists."""
     base = annotations.parent.parent if annotations.parent.name == "annotations" else annotations.parent
     named = annotations.stem.rpartition("_")[2]  # train2017 of instances_train2017
     places = [base / "images" / named, base / "images" / split, base / "images", base / named]
     places += [base / f"{split}2017", base / split, base, annotations.parent]
     places = [place for place in dict.fromkeys(places) if place.is_dir()]
-    first = _first_file_name(annotations)
-    return next((place for place in places if first and (place / first).is_file()), places[0])
+    return Path(folder_with_most(places, _first_file_names(annotations)))
 
 
-def _first_file_name(annotations: Path) -> str:
-    """The first `file_name` in a JSON, found without parsing all of it."""
+def _first_file_names(annotations: Path) -> list[str]:
+    """The first values of `file_name` in a JSON, found without parsing it, wherever its pictures stand in it."""
     with open(annotations, "rb") as file:
-        head = file.read(1 << 20)
-    _, found, rest = head.partition(b'"file_name"')
+        if not os.fstat(file.fileno()).st_size:  # which cannot be mapped
+            return []
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = [match[1] for match in itertools.islice(FILE_NAME.finditer(content), PROBED_NAMES)]
     try:
-        text = rest.decode(errors="replace").lstrip(" \t\r\n:")
-        return str(json.JSONDecoder().raw_decode(text)[0]) if found else ""
+        return [str(json.loads(text)) for text in found]
     except ValueError:
-        return ""
+        return []
 
 
 def load_json(path: Path) -> dict[str, Any]:
@@ -178,6 +183,7 @@ def read_document(document: dict[str, Any], path: Path, root: str) -> Reading:
     problems: list[Problem] = []
     categories = _read_categories(document["categories"], path)
     names, image_ids, sizes = _read_images(document["images"], path, problems)
+    names = [portable_name(name, root) for name in names]
     stated = sizes.copy()
     reusable = _fill_sizes(names, sizes, root)
     annotations = _read_annotations(document["annotations"], path, problems)

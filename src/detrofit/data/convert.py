@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from detrofit.data.index import DetectionIndex
+from detrofit.data.index import DetectionIndex, subset
 from detrofit.data.open import FORM_NAMES, Dataset
-from detrofit.data.pictures import is_picture
+from detrofit.data.pictures import is_picture, missing_pictures
 from detrofit.data.write import WRITERS
 from detrofit.errors import DetrofitError, nearest
 
@@ -50,7 +50,7 @@ def convert_dataset(
         raise DetrofitError(f"unknown form '{target_kind}', choose {', '.join(WRITERS)}{hint}")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DetrofitError(f"{target} already exists and is not empty: give a new folder")
-    indices = [dataset.split(split) for split in dataset.splits]
+    indices = [_existing(dataset.split(split)) for split in dataset.splits]
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         _write(temporary, target_kind, indices, link, progress)
@@ -63,6 +63,18 @@ def convert_dataset(
         shutil.rmtree(temporary, ignore_errors=True)
     boxes = sum(len(index.labels) - _unwritten(index, target_kind) for index in indices)
     return Conversion(target, target_kind, sum(map(len, indices)), boxes, _not_held(dataset, target_kind, indices))
+
+
+def _existing(index: DetectionIndex) -> DetectionIndex:
+    """The index without pictures that do not exist, as a COCO JSON may have them."""
+    missing = missing_pictures(index)
+    if not missing:
+        return index
+    if len(missing) == len(index):
+        raise DetrofitError(f"no picture of the split '{index.split}' exists, the first should be {index.path(0)}")
+    left_out = index.left_out.get("unreadable-image", 0) + len(missing)
+    index = replace(index, left_out={**index.left_out, "unreadable-image": left_out})
+    return subset(index, np.setdiff1d(np.arange(len(index)), missing))
 
 
 def _write(folder: Path, kind: str, indices: list[DetectionIndex], link: bool, progress: Progress | None) -> None:
@@ -108,7 +120,7 @@ def _plain(part: str) -> str:
 def _place(source: Path, target: Path, link: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if not source.is_file():
-        raise DetrofitError(f"{source} does not exist: run detrofit data check on the data set first")
+        raise DetrofitError(f"{source} is no file: run detrofit data check on the data set first")
     if link:
         try:
             os.link(source, target)

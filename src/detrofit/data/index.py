@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +87,18 @@ class DetectionIndex:
     def areas_of(self, position: int) -> np.ndarray:
         """A picture's object areas in square pixels, float32 `[n]`."""
         return self.areas[self.box_offsets[position] : self.box_offsets[position + 1]]
+
+
+def subset(index: DetectionIndex, positions: np.ndarray) -> DetectionIndex:
+    """The pictures at `positions` with their boxes, as an index of its own."""
+    name_bytes, name_offsets = pack_names(index.name(position) for position in positions.tolist())
+    counts = np.diff(index.box_offsets)[positions]
+    boxes = np.concatenate(
+        [np.zeros(0, np.int64), *(np.arange(*index.box_offsets[position : position + 2]) for position in positions)]
+    )
+    per_picture = {name: getattr(index, name)[positions] for name in ("image_ids", "widths", "heights")}
+    per_box = {name: getattr(index, name)[boxes] for name in ("boxes_xyxy", "labels", "crowd", "areas")}
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return replace(
+        index, name_bytes=name_bytes, name_offsets=name_offsets, box_offsets=offsets, **per_picture, **per_box
+    )

@@ -11,7 +11,7 @@ import yaml
 from detrofit.data import cache
 from detrofit.data.coco import CocoReader, find_coco_splits, mapped_coco_splits, single_coco_split
 from detrofit.data.index import DetectionIndex
-from detrofit.data.reading import Problem, Reading, build_index, from_arrays, to_arrays
+from detrofit.data.reading import Problem, Reading, build_index, count_other_sizes, from_arrays, to_arrays
 from detrofit.data.voc import VocReader
 from detrofit.data.yolo import YoloReader
 from detrofit.errors import DetrofitError, nearest
@@ -63,6 +63,7 @@ class Dataset:
         self.splits = reader.splits
         self._readings: dict[str, Reading] = {}
         self._indices: dict[str, DetectionIndex] = {}
+        self._other_sizes: dict[str, int] = {}
         if not self.splits:
             places = "".join(f"; '{split}' should be {place}" for split, place in reader.absent.items())
             raise DetrofitError(f"no split of the data set {self.source} is there{places}")
@@ -86,6 +87,7 @@ class Dataset:
             if conflicts:
                 raise DetrofitError(f"{self.source}: {conflicts[0]}; give all splits the same categories")
             self._indices[name] = build_index(reading, name, self.class_names, self.category_ids)
+            self._other_sizes[name] = count_other_sizes(reading)
             self._readings.pop(name)  # the raw arrays are several times larger than the index
         return self._indices[name]
 
@@ -97,7 +99,11 @@ class Dataset:
         text = f"{FORM_NAMES[self.kind]} data set {self.source}: {len(self.class_names)} classes; {sizes}"
         counts = {code: sum(index.left_out.get(code, 0) for index in indices) for code in LEFT_OUT_WORDS}
         dropped = ", ".join(f"{counts[code]:,} {words}" for code, words in LEFT_OUT_WORDS.items() if counts[code])
-        return f"{text}; left out: {dropped} (see detrofit data check)" if dropped else text
+        faults = [f"left out: {dropped}"] if dropped else []
+        resized = sum(self._other_sizes.values())
+        if resized:
+            faults.append(f"{resized:,} pictures of another size than their labels say, so that boxes are displaced")
+        return "; ".join([text, *faults]) + (" (see detrofit data check)" if faults else "")
 
     def category_conflicts(self) -> list[str]:
         """Categories that have another name in another split, each as a sentence."""

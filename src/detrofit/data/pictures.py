@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from detrofit.data.index import DetectionIndex
 from detrofit.errors import DetrofitError
 from detrofit.pictures import FORMATS, ORIENTATION_TAG, PICTURE_SUFFIXES, SIDEWAYS_ORIENTATIONS
 
 READING_THREADS = 8
+PROBED_NAMES = 20  # pictures that are looked for to find their folder: the first ones may be missing
 PNG_SIGNATURE_LENGTH, PNG_CHECKSUM_LENGTH = 8, 4
 ORIENTATION_KEYWORDS = (b"XML:com.adobe.xmp", b"Raw profile type")  # of text chunks that may tell it instead of eXIf
 
@@ -37,6 +39,39 @@ def list_files(folder: str) -> list[str]:
 def list_pictures(folder: str) -> list[str]:
     """Paths of all picture files below `folder`, relative to it, sorted."""
     return [name for name in list_files(folder) if is_picture(name)]
+
+
+def portable_name(name: str, folder: str) -> str:
+    """A file name in a folder that a program under Windows may have written: its backslashes part folders.
+
+    A file that bears such a name as it is, as other systems allow, keeps it.
+    """
+    if "\\" not in name or os.path.exists(os.path.join(folder, name)):
+        return name
+    return name.replace("\\", "/")
+
+
+def folder_with_most(folders: Sequence[Path], names: Sequence[str]) -> str:
+    """The folder that holds most of the first of these files; the first folder where none holds any."""
+
+    def held(folder: Path) -> int:
+        return sum((folder / portable_name(name, str(folder))).is_file() for name in names[:PROBED_NAMES])
+
+    return str(max(folders, key=held))
+
+
+def missing_pictures(index: DetectionIndex) -> list[int]:
+    """The positions of pictures that do not exist; each folder is listed once, which is faster than asking for each."""
+    listed: dict[str, frozenset[str]] = {}
+    missing = []
+    for position, name in enumerate(index.names()):
+        path = os.path.join(index.root, name)
+        folder, file = os.path.split(path)
+        if folder not in listed:
+            listed[folder] = frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset()
+        if file not in listed[folder] and not os.path.exists(path):  # which may not care about upper case
+            missing.append(position)
+    return missing
 
 
 def read_lines(path: Path, kind: str) -> list[str]:

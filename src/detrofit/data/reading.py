@@ -73,6 +73,13 @@ def from_arrays(arrays: dict[str, np.ndarray], root: str) -> Reading:
     )
 
 
+def count_other_sizes(reading: Reading) -> int:
+    """How many pictures are of another size than their labels say, so that their boxes may be displaced."""
+    sizes = np.stack([reading.widths, reading.heights], axis=1)
+    known = (sizes > 0).all(axis=1) & (reading.stated_sizes > 0).all(axis=1)
+    return int((known & (sizes != reading.stated_sizes).any(axis=1)).sum())
+
+
 @dataclass(frozen=True, eq=False)
 class BoxFaults:
     """Which boxes of a reading are at fault (bool `[M]` each), and all boxes clipped to their pictures."""
@@ -110,7 +117,8 @@ def find_faults(reading: Reading, labels: np.ndarray) -> BoxFaults:
     safe = np.where(finite[:, None], boxes, 0)
     clipped = np.clip(safe, 0, limit).astype(np.float32)
     lost = (width <= 0) | (height <= 0)
-    degenerate = ~finite | _no_area(safe.astype(np.float32))
+    with np.errstate(over="ignore"):  # 1e300 becomes infinite, which is as far outside
+        degenerate = ~finite | _no_area(safe.astype(np.float32))
     outside = ~degenerate & ~lost & _no_area(clipped)
     over = (np.abs(safe - np.clip(safe, 0, limit)) > 1).any(axis=1)
     unusable = lost | degenerate | outside

@@ -14,7 +14,16 @@ import numpy as np
 
 from detrofit.data.cache import digest_of_files
 from detrofit.data.index import pack_names
-from detrofit.data.pictures import READING_THREADS, is_picture, list_files, list_pictures, read_lines, read_sizes
+from detrofit.data.pictures import (
+    READING_THREADS,
+    folder_with_most,
+    is_picture,
+    list_files,
+    list_pictures,
+    portable_name,
+    read_lines,
+    read_sizes,
+)
 from detrofit.data.reading import Problem, Reading
 from detrofit.errors import DetrofitError
 
@@ -127,7 +136,7 @@ class YoloReader:
 
     def _paths(self, split: str) -> list[str]:
         if split not in self._pictures:
-            found = [path for place in self.places[split] for path in _pictures_at(place)]
+            found = [path for place in self.places[split] for path in _pictures_at(place, self.base)]
             self._pictures[split] = list(dict.fromkeys(found))
         return self._pictures[split]
 
@@ -158,18 +167,21 @@ def _base_folder(source: Path, content: dict[Any, Any]) -> Path:
 
 
 def _resolve(base: Path, stated: str) -> Path:
+    stated = portable_name(stated, str(base))
     place = base / stated
     if not place.exists() and stated.startswith("../"):  # Roboflow writes paths as seen from one folder further down
         return base / stated[3:]
     return place
 
 
-def _pictures_at(place: Path) -> list[str]:
+def _pictures_at(place: Path, base: Path) -> list[str]:
     if place.is_dir():
         return [str(place / name) for name in list_pictures(str(place))]
     if is_picture(place.name):
         return [str(place)]
-    return [os.path.normpath(place.parent / line) for line in read_lines(place, "picture path")]
+    lines = read_lines(place, "picture path")
+    folder = folder_with_most((place.parent, base), lines)
+    return [os.path.normpath(os.path.join(folder, portable_name(line, folder))) for line in lines]
 
 
 def label_path(picture: str) -> str:
@@ -239,7 +251,7 @@ def _read_polygon(
     fields: list[bytes], place: tuple[int, int], path: str, rows: list[tuple[float, ...]], problems: list[Problem]
 ) -> None:
     numbers = np.array(_numbers(fields))
-    if len(fields) < 7 or len(fields) % 2 == 0 or np.isnan(numbers[0]) or numbers[0] != np.floor(numbers[0]):
+    if len(fields) < 7 or len(fields) % 2 == 0 or not np.isfinite(numbers[0]) or numbers[0] != np.floor(numbers[0]):
         detail = f"{len(fields)} fields where class cx cy w h are expected"
         problems.append(Problem("malformed-label", f"{path} line {place[1]}", detail))
         return

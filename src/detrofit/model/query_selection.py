@@ -72,6 +72,10 @@ class QuerySelection(nn.Module):
         """Select among `memory` `[B,N,D]`, whose places have `anchors` `[N,4]` in logits and are `valid` `[N,1]`."""
         with torch.no_grad():
             tokens = self.select(self.score_head(self.features(memory, valid)))
+        if self.training and torch.is_autocast_enabled(memory.device.type):
+            # Older versions of torch keep weights that they have cast here and use them again below, where they would
+            # then get no gradient (https://github.com/pytorch/pytorch/issues/112583).
+            torch.clear_autocast_cache()
         # Every token is scored by itself, so the few selected ones are computed again with a gradient: going back
         # through all tokens gives the same numbers for many times the work.
         content = self.features(_rows(memory, tokens), valid[tokens])

@@ -14,6 +14,7 @@ from detrofit.config.models import frame_and_choices
 from detrofit.config.schema import Experiment
 from detrofit.data.index import DetectionIndex
 from detrofit.data.open import Dataset, open_dataset
+from detrofit.data.pictures import missing_pictures
 from detrofit.distillation.teacher import Teacher, load_teacher
 from detrofit.errors import DetrofitError
 from detrofit.files import file_digest
@@ -42,9 +43,9 @@ class Material:
 def open_material(experiment: Experiment) -> Material:
     """The training and validation splits; DetrofitError where one is missing or empty."""
     dataset = open_dataset(experiment.data)
-    material = Material(dataset, dataset.split("train"), dataset.split(experiment.train.val_split))
+    material = Material(dataset, dataset.split("train"), _validation_split(dataset, experiment.train.val_split))
     for index in (material.train, material.val):
-        refuse_empty(index, experiment.data)
+        check_pictures(index, experiment.data)
         if index.crowd.all():
             raise DetrofitError(
                 f"the split '{index.split}' of {experiment.data} has no boxes; `detrofit data check` tells why"
@@ -52,10 +53,25 @@ def open_material(experiment: Experiment) -> Material:
     return material
 
 
-def refuse_empty(index: DetectionIndex, data: Path) -> None:
-    """DetrofitError for a split without pictures; `data` is where it is from."""
+def _validation_split(dataset: Dataset, name: str) -> DetectionIndex:
+    try:
+        return dataset.split(name)
+    except DetrofitError as error:
+        raise DetrofitError(
+            f"{error}; validation chooses the best weights: add that split, or name another with train.val_split"
+        ) from None
+
+
+def check_pictures(index: DetectionIndex, data: Path) -> None:
+    """DetrofitError for a split without pictures, or with some that do not exist; `data` is where it is from."""
     if len(index) == 0:
         raise DetrofitError(f"the split '{index.split}' of {data} has no pictures")
+    missing = missing_pictures(index)
+    if missing:
+        raise DetrofitError(
+            f"{len(missing):,} of {len(index):,} pictures of the split '{index.split}' of {data} do not exist, the "
+            f"first is {index.path(missing[0])}; put them there, or make a copy without them: detrofit data convert"
+        )
 
 
 def open_teacher(

@@ -21,7 +21,7 @@ from detrofit.evaluation.picture_grid import save_picture_grid, spread_indices
 from detrofit.files import write_file
 from detrofit.tiling import Tiling
 from detrofit.training.devices import Devices
-from detrofit.training.prepare import refuse_empty
+from detrofit.training.prepare import check_pictures
 from detrofit.training.run_folder import BEST
 from detrofit.training.tiled import predict_tiles
 from detrofit.training.validate import predict_split
@@ -54,7 +54,7 @@ def score_file(
     file = file / BEST if file.is_dir() else file
     info = read_info(file)
     index = open_dataset(data).split(split)
-    refuse_empty(index, data)
+    check_pictures(index, data)
     check_classes(info, index, file)
     devices = Devices(device, precision)
     model = load_model(file, plugins=plugins)

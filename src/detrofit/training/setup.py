@@ -128,7 +128,9 @@ def _begin(experiment: Experiment, resume_from: Path | None, devices: Devices, h
 def _go_on(folder: Path, saved: dict[str, Any], progress: Progress, devices: Devices, **stateful: Any) -> RunFolder:
     """Give everything that has a state the saved one; the run's folder, opened again."""
     scaler = devices.accelerator.scaler
-    restore(folder, saved, stateful if scaler is None else {**stateful, "scaler": scaler})
+    if scaler is not None and "scaler" in saved:  # or it begins anew: the state is of a device that needed none
+        stateful["scaler"] = scaler
+    restore(folder, saved, stateful)
     return RunFolder.reopen(folder, progress.epoch, devices.is_main)
 
 

@@ -15,10 +15,18 @@ def convert(
     link: Annotated[bool, typer.Option("--link", help="Hard-link pictures instead of copying them.")] = False,
 ) -> None:
     """Write a data set in another form, with all that the form can hold."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     from detrofit.data.convert import convert_dataset
     from detrofit.data.open import open_dataset
 
-    done = convert_dataset(open_dataset(data), form, destination, link)
+    dataset = open_dataset(data)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("pictures")
+        done = convert_dataset(
+            dataset, form, destination, link, lambda number, total: bar.update(task, completed=number, total=total)
+        )
     print(f"{done.pictures:,} pictures with {done.boxes:,} boxes as {done.kind} in {done.destination}")
     for phrase in done.not_held:
         print(f"not held by this form: {phrase}")
