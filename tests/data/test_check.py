@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from detrofit.data import check_pictures
 from detrofit.data.check import Report, check_dataset
+from detrofit.data.check_pictures import PictureFacts, inspect_pictures
 from detrofit.data.findings import KINDS, Finding
 from detrofit.data.open import open_dataset
 from tests.data.small_datasets import voc_object, write_coco, write_picture, write_voc, write_yolo
@@ -24,6 +27,23 @@ def photograph(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
     """A picture with structure at every scale, as photographs have and noise has not."""
     noise = np.random.default_rng(seed).uniform(0, 255, (8, 8, 3)).astype(np.uint8)
     return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+
+
+def test_an_interruption_leaves_the_pictures_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = []
+
+    def inspect(path: str) -> PictureFacts:
+        looked_at.append(path)
+        time.sleep(0.01)
+        return PictureFacts()
+
+    def interrupt(done: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(check_pictures, "inspect_picture", inspect)
+    with pytest.raises(KeyboardInterrupt):
+        inspect_pictures([str(number) for number in range(1000)], interrupt)
+    assert len(looked_at) < 500
 
 
 def test_a_sound_data_set_has_no_errors(tmp_path: Path) -> None:

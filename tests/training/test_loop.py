@@ -136,6 +136,17 @@ def test_a_missing_picture_is_named_before_any_work(tiny, tiny_data, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["coco"]
 
 
+def test_a_fault_of_a_split_that_is_not_trained_on_is_known_before_any_work(tiny, tiny_data, tmp_path):
+    from detrofit.data.convert import convert_dataset
+    from detrofit.data.open import open_dataset
+
+    folder = convert_dataset(open_dataset(tiny_data), "coco", tmp_path / "coco").destination
+    (folder / "annotations" / "test.json").write_text("{")
+    with pytest.raises(DetrofitError, match=r"test\.json is not valid JSON"):
+        train(tiny(data=folder))
+    assert [path.name for path in tmp_path.iterdir()] == ["coco"]
+
+
 def test_data_without_a_split_to_validate_on_tells_the_way_out(tiny, tiny_data, tmp_path):
     config = yaml.safe_load(tiny_data.read_text())
     del config["val"]

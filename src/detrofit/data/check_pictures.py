@@ -53,9 +53,13 @@ def inspect_pictures(paths: Sequence[str], progress: Callable[[int], None]) -> l
     """`inspect_picture` of every path, several at a time; `progress` is told how many are done."""
     facts = []
     with ThreadPoolExecutor(READING_THREADS) as pool:
-        for done, each in enumerate(pool.map(inspect_picture, paths), 1):
-            facts.append(each)
-            progress(done)
+        try:
+            for done, each in enumerate(pool.map(inspect_picture, paths), 1):
+                facts.append(each)
+                progress(done)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # or who interrupts waits for all that are left
+            raise
     return facts
 
 

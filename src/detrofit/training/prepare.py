@@ -33,24 +33,25 @@ from detrofit.weights.transfer_report import transfer_json, transfer_lines
 
 @dataclass(frozen=True)
 class Material:
-    """The data of a training."""
+    """The data of a training; `description` is what there is of it, in a line."""
 
     dataset: Dataset
     train: DetectionIndex
     val: DetectionIndex
+    description: str
 
 
 def open_material(experiment: Experiment) -> Material:
-    """The training and validation splits; DetrofitError where one is missing or empty."""
+    """The training and validation splits; DetrofitError where one is missing or empty, or another one is faulty."""
     dataset = open_dataset(experiment.data)
-    material = Material(dataset, dataset.split("train"), _validation_split(dataset, experiment.train.val_split))
-    for index in (material.train, material.val):
+    train, val = dataset.split("train"), _validation_split(dataset, experiment.train.val_split)
+    for index in (train, val):
         check_pictures(index, experiment.data)
         if index.crowd.all():
             raise DetrofitError(
                 f"the split '{index.split}' of {experiment.data} has no boxes; `detrofit data check` tells why"
             )
-    return material
+    return Material(dataset, train, val, dataset.description)
 
 
 def _validation_split(dataset: Dataset, name: str) -> DetectionIndex:

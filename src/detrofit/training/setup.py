@@ -180,7 +180,7 @@ def _lines(
     devices: Devices,
 ) -> list[str]:
     settings = experiment.train
-    lines = [material.dataset.description, start]
+    lines = [material.description, start]
     if warm_start is not None:
         lines.append(warm_start.line)
     if settings.teacher is not None:
