@@ -14,13 +14,15 @@ import pytest
 
 from detrofit.comparison import worker
 from detrofit.comparison.costs import peak_memory
-from detrofit.comparison.jobs import code_digest
+from detrofit.comparison.jobs import code_digest, unpack_resamples
 from detrofit.config.load import load_experiment
 from detrofit.config.schema import Experiment
 from detrofit.errors import DetrofitError
 from detrofit.training.loop import RunResult
+from detrofit.training.run_folder import BEST
 from detrofit.training.state import Progress
 from detrofit.version import __version__
+from tests.evaluation.scenes import random_scene
 
 JOB = {
     "variant": "siou",
@@ -104,7 +106,7 @@ def test_the_time_of_earlier_sittings_counts_up_to_the_state_that_they_left(
     assert record_of(tmp_path)["seconds"] == pytest.approx(200, abs=20)
 
 
-def test_a_run_goes_on_from_its_warm_start_and_is_scored_as_it_was_trained(
+def test_a_run_goes_on_from_its_warm_start_and_its_best_checkpoint_is_scored_as_it_was_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: dict[str, Any] = {}
@@ -114,7 +116,7 @@ def test_a_run_goes_on_from_its_warm_start_and_is_scored_as_it_was_trained(
         return RunResult(tmp_path / "runs" / "new", 0.1)
 
     def scored(*arguments: object, **options: object) -> None:
-        called.update(options)
+        called.update(options, scored=arguments[0], split=arguments[2])
         raise DetrofitError("that is enough")
 
     monkeypatch.setattr("detrofit.training.loop.train", trained)
@@ -128,8 +130,17 @@ def test_a_run_goes_on_from_its_warm_start_and_is_scored_as_it_was_trained(
         with pytest.raises(DetrofitError, match="that is enough"):
             worker.run_job(experiment, "test", 100, tmp_path)
         assert called["resume_from"] == (folder if resumes else None)
+        assert (called["scored"], called["split"]) == (folder / BEST, "test")
         assert called["precision"] == "fp32"
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_all_runs_are_scored_on_the_same_draws_of_the_pictures() -> None:
+    index, predictions = random_scene(3)
+    first, again = (worker.score_record(index, predictions, 50) for _ in range(2))
+    assert first["resamples"] == again["resamples"], "else two runs would not be paired"
+    draws = unpack_resamples(first["resamples"]["AP"])
+    assert len(draws) == 50 and draws.std() > 0
 
 
 def test_what_a_training_started_from_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
