@@ -84,7 +84,10 @@ def test_a_finished_run_is_never_run_again(folder: Path) -> None:
 
 
 def test_what_decides_a_run_decides_its_identity(folder: Path) -> None:
-    first = {job.identity for job in plan(folder).jobs}
+    jobs = plan(folder).jobs
+    assert all(job.experiment.seed == job.seed for job in jobs)
+    assert sorted((job.variant, job.seed) for job in jobs) == [("base", 0), ("base", 1), ("nwd", 0), ("nwd", 1)]
+    first = {job.identity for job in jobs}
     assert first == {job.identity for job in plan(folder, device="cpu", workers=0).jobs}
     assert not first & {job.identity for job in plan(folder, train={"epochs": 2}).jobs}
     label = next((folder.parent / "data" / "labels" / "train").glob("*.txt"))

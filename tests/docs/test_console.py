@@ -8,6 +8,8 @@ are checked, those inside sentences too.
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import shlex
 import signal
@@ -101,6 +103,16 @@ def test_every_setting_that_a_page_names_exists(name):
     text = re.sub(r"```python.*?```", "", PAGES[name].read_text(encoding="utf-8"), flags=re.DOTALL)
     named = re.findall(r"(?<![/\w.])((?:train|augment|model)\.(?!safetensors|json|md)[a-z_]+)\b", text)
     assert set(named) <= known
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_name_that_a_page_imports_exists(name):
+    for kind, _, body in blocks(PAGES[name].read_text(encoding="utf-8")):
+        if kind == "python":
+            for statement in ast.walk(ast.parse(body)):
+                if isinstance(statement, ast.ImportFrom) and (statement.module or "").partition(".")[0] == "detrofit":
+                    module = importlib.import_module(statement.module)
+                    assert not [each.name for each in statement.names if not hasattr(module, each.name)], module
 
 
 def test_the_guides_promise_to_run():

@@ -18,7 +18,9 @@ from detrofit.weights.model_file import load_model, read_info
 from tests.training.conftest import TINY
 
 SCORES = (0.2, 0.5, 0.3)  # of the three epochs, in place of what twelve pictures teach
-SETTINGS = {"train.epochs": 3, "train.val_split": "test", "train.warmup_steps": 2, "augment.stop_epochs": 1}
+SETTINGS = {
+    "seed": 1, "train.epochs": 3, "train.val_split": "test", "train.warmup_steps": 2, "augment.stop_epochs": 1,
+}  # fmt: skip
 
 
 @dataclass
@@ -28,7 +30,8 @@ class Watched:
     experiment: Any = None
     result: RunResult | None = None
     validated: list[tuple[str, dict[str, torch.Tensor]]] = field(default_factory=list)  # split, weights
-    updates: list[tuple[int, list[float], bool]] = field(default_factory=list)  # step, shares of the peak rates, sizes
+    updates: list[tuple[int, list[float]]] = field(default_factory=list)  # step, shares of the peak rates
+    sizes: list[tuple[int, int]] = field(default_factory=list)  # of the pictures of each update
     strong: list[bool] = field(default_factory=list)  # of each epoch's pictures
 
 
@@ -48,8 +51,13 @@ def watched(tiny_data, tmp_path_factory) -> Watched:
 
     def update(stepper, batches, step, several_sizes, real=Stepper.update):
         shares = [group["lr"] / group["peak_lr"] for group in stepper.optimizer.param_groups]
-        seen.updates.append((step, shares, several_sizes))
+        seen.updates.append((step, shares))
         return real(stepper, batches, step, several_sizes)
+
+    def on_device(stepper, batch, size, real=Stepper._on_device):
+        images, targets = real(stepper, batch, size)
+        seen.sizes.append(tuple(images.shape[-2:]))
+        return images, targets
 
     def batches(loader, epoch, start_step=0, strong=True, real=TrainingLoader.batches):
         seen.strong.append(strong)
@@ -58,6 +66,7 @@ def watched(tiny_data, tmp_path_factory) -> Watched:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keeper, "validate", validate)
         patch.setattr(Stepper, "update", update)
+        patch.setattr(Stepper, "_on_device", on_device)
         patch.setattr(TrainingLoader, "batches", batches)
         seen.result = train(seen.experiment)
     return seen
@@ -85,12 +94,12 @@ def test_the_split_that_was_asked_for_chooses(watched):
 
 def test_every_update_has_its_learning_rate(watched):
     plan = make_plan(watched.experiment, 3, pretrained="nothing")
-    assert [step for step, _, _ in watched.updates] == list(range(9))
-    for step, shares, _ in watched.updates:
+    assert [step for step, _ in watched.updates] == list(range(9))
+    for step, shares in watched.updates:
         assert shares == pytest.approx([plan.lr_factor(step)] * len(shares)), f"update {step}"
-    assert len({shares[0] for _, shares, _ in watched.updates}) > 5, "else it would prove nothing"
+    assert len({shares[0] for _, shares in watched.updates}) > 5, "else it would prove nothing"
 
 
 def test_the_last_epochs_are_without_strong_changes(watched):
     assert watched.strong == [True, True, False]
-    assert [several for _, _, several in watched.updates] == [True] * 6 + [False] * 3
+    assert set(watched.sizes[:6]) == {(32, 32), (64, 64), (96, 96)} and set(watched.sizes[6:]) == {(64, 64)}

@@ -53,6 +53,14 @@ def test_the_same_step_gives_the_same_weights_and_another_step_other_noise(tmp_p
     assert first.update([batch], 4, False) != other.update([batch], 5, False)
 
 
+def test_a_step_goes_as_far_as_its_clip_allows(tmp_path, batch):
+    stepper = make_stepper(tmp_path, clip=0.1)
+    before = [parameter.detach().clone() for parameter in stepper.model.parameters()]
+    stepper.update([batch], 0, several_sizes=False)
+    moved = [(now.detach() - then).norm() for now, then in zip(stepper.model.parameters(), before)]
+    assert float(torch.stack(moved).norm()) == pytest.approx(0.1 * 1e-3, rel=1e-2), "the gradient's norm is above 0.1"
+
+
 @pytest.mark.parametrize(
     ("spoil", "fault"),
     [

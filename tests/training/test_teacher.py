@@ -50,6 +50,11 @@ def test_the_ordinary_losses_stay_as_they_are(tmp_path, batch, teacher):  # noqa
         {name: value for name, value in expected.items() if name != "loss"}, rel=1e-6
     )
     assert losses["loss"] == pytest.approx(expected["loss"] + lesson, rel=1e-5) and lesson > 0
+    whole = make_stepper(tmp_path)
+    whole.teacher = teacher
+    full = whole.update([batch], 0, several_sizes=False)
+    weighted = {name: 2 * value for name, value in losses.items() if name.startswith("loss_teacher")}
+    assert {name: full[name] for name in weighted} == pytest.approx(weighted, rel=1e-5), "a weight of 0.5 halves them"
 
 
 @pytest.fixture(scope="module")
