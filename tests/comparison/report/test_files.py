@@ -33,7 +33,7 @@ def test_results_alone_rebuild_the_report(tmp_path: Path) -> None:
         key: results[key] for key in results if key != "date"
     }
     write_reports(again, tmp_path / "second")
-    for name in ("report.html", "table.csv", "table.tex", "results.json"):
+    for name in ("report.html", "table.csv", "table.tex", "table.md", "results.json"):
         assert (tmp_path / "first" / name).read_text("utf-8") == (tmp_path / "second" / name).read_text("utf-8"), name
 
 

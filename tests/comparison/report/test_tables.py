@@ -7,7 +7,7 @@ import re
 import pytest
 
 from detrofit.comparison.report.content import Content
-from detrofit.comparison.report.tables import escape, table_csv, table_tex
+from detrofit.comparison.report.tables import escape, escape_markdown, table_csv, table_md, table_tex
 from tests.comparison.report_cases import BASE, EVIL, WHOLE, Drawn, drawn_study
 
 
@@ -46,3 +46,16 @@ def test_tex_sets_any_name_as_it_stands() -> None:
     assert escape('[4cm] "a"') == "{[}4cm] ''a''", "no argument of a line break, no rare glyph"
     table = table_tex(Content(drawn_study((BASE, Drawn(EVIL)), seeds=2, epochs=1)))
     assert len({line.count(" & ") for line in table.splitlines() if line.endswith(r"\\")}) == 1
+
+
+def test_markdown_says_the_same_in_cells_that_hold() -> None:
+    content = Content(drawn_study((BASE, Drawn(EVIL), Drawn("a|b")), seeds=2, epochs=1))
+    head, rule, *rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table_md(content).splitlines()]
+    assert {len(row) for row in (rule, *rows)} == {len(head)}, "a name makes no column"
+    assert [row[0].strip() for row in rows] == [escape_markdown(line["name"]) for line in content.lines]
+    numbers = content.comparisons[0]["metrics"]["AP"]
+    low, high = numbers["interval"]
+    assert f"{numbers['difference']:+.1f} ({low:+.1f} to {high:+.1f})" in rows[1][2]
+    assert re.sub(r"\\.", "", escape_markdown("<b>*x*_y_`z`[1](2)|&amp;~\\")) == "bxyz1(2)amp;", (
+        "nothing is left to mean more"
+    )

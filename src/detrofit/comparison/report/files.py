@@ -11,7 +11,7 @@ from detrofit.comparison.jobs import read_json
 from detrofit.comparison.latencies import read_bench
 from detrofit.comparison.report.content import Content
 from detrofit.comparison.report.page import study_charts, study_page
-from detrofit.comparison.report.tables import table_csv, table_tex
+from detrofit.comparison.report.tables import table_csv, table_md, table_tex
 from detrofit.errors import DetrofitError
 from detrofit.files import write_file
 from detrofit.pages.blocks import Block
@@ -59,6 +59,7 @@ def write_reports(results: Results, folder: Path, pictures: Sequence[Block] = ()
     write_results(results, folder)
     write_file(folder / "table.csv", table_csv(content))
     write_file(folder / "table.tex", table_tex(content))
+    write_file(folder / "table.md", table_md(content))
     for chart in charts.all:
         write_file(folder / FIGURES / f"{chart.name}.svg", chart.svg)
         write_file(folder / FIGURES / f"{chart.name}.pdf", chart.pdf)
