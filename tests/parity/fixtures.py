@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from torch import Tensor
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = Path(os.environ.get("DETROFIT_FIXTURES", REPOSITORY.parent / "shared" / "fixtures"))
+TOLERANCE = {"atol": 1e-5, "rtol": 1e-4}  # where a case names none
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Case:
     @property
     def args(self) -> dict[str, Any]:
         """Arguments of the original constructor."""
-        return self.record["args"]
+        return self.record.get("args", {})
 
     @property
     def setup(self) -> dict[str, Any]:
@@ -43,9 +44,10 @@ class Case:
         return self.record.get("setup", {})
 
     @property
-    def tolerance(self) -> dict[str, Any]:
+    def tolerance(self) -> dict[str, float]:
         """`atol` and `rtol` of a comparison with `outputs`."""
-        return self.record["tolerance"]
+        given = self.record.get("tolerance", {})
+        return {name: given.get(name, value) for name, value in TOLERANCE.items()}
 
     @cached_property
     def state(self) -> dict[str, Tensor]:
@@ -62,10 +64,14 @@ class Case:
     def outputs(self) -> dict[str, Tensor]:
         return self._group("out")
 
-    def assert_close(self, actual: Tensor, name: str) -> None:
+    def assert_close(self, actual: Tensor, name: str, *, equal_nan: bool = False) -> None:
         """Fail unless `actual` equals the output `name` within the case's tolerance."""
         where = f"{self.fixture}/{self.id}: {name}: "
-        torch.testing.assert_close(actual, self.outputs[name], **self.tolerance, msg=lambda text: where + text)
+        if name not in self.outputs:
+            pytest.fail(f"{where}the file has no such output; it has {sorted(self.outputs)}")
+        torch.testing.assert_close(
+            actual, self.outputs[name], **self.tolerance, equal_nan=equal_nan, msg=lambda text: where + text
+        )
 
     def _group(self, group: str) -> dict[str, Tensor]:
         prefix = f"{self.id}/{group}/"
@@ -74,14 +80,17 @@ class Case:
             return {name.removeprefix(prefix): tensors.get_tensor(name) for name in names}
 
 
-def cases(name: str) -> list[Any]:
-    """A pytest parameter for each case of the fixture `name`, or a skipped one where there is no such file."""
-    path = FOLDER / f"{name}.json"
-    if not path.exists():
-        reason = f"no {name}.json in the folder of original outputs; DETROFIT_FIXTURES names it"
+def cases(pattern: str) -> list[Any]:
+    """A pytest parameter for each case of the fixtures whose names fit the shell pattern, or a skipped one for none."""
+    files = sorted(FOLDER.glob(f"{pattern}.json"))
+    found = [(file.stem, record) for file in files for record in json.loads(file.read_text("utf-8")).get("cases", [])]
+    if not found:
+        reason = f"no case of {pattern}.json in the folder of original outputs; DETROFIT_FIXTURES names it"
         return [pytest.param(None, id="absent", marks=pytest.mark.skip(reason=reason))]
-    records = json.loads(path.read_text(encoding="utf-8"))["cases"]
-    return [pytest.param(Case(name, record["id"], record), id=record["id"]) for record in records]
+    return [
+        pytest.param(Case(name, record["id"], record), id=record["id"] if name == pattern else f"{name}-{record['id']}")
+        for name, record in found
+    ]
 
 
 @cache
@@ -100,6 +109,12 @@ def rows_by_index(values: Tensor, index: Tensor) -> Tensor:
     return torch.stack([rows[row_order] for rows, row_order in zip(values, order)])
 
 
-def renamed(state: dict[str, Tensor], names: Iterable[tuple[str, str | None]]) -> dict[str, Tensor]:
-    """The state under our names, from pairs (original name, ours); None leaves an entry out."""
-    return {ours: state[original] for original, ours in names if ours is not None}
+def renamed(state: dict[str, Tensor], ours: Callable[[str], str | None], *computed: str) -> dict[str, Tensor]:
+    """The state under our names, which `ours` gives for the originals'; None for one that must be among `computed`.
+
+    `computed` are the ends of the names of constants, which ours compute instead of keeping them.
+    """
+    found = {name: ours(name) for name in state}
+    unknown = [name for name, place in found.items() if place is None and not name.endswith(computed)]
+    assert not unknown, f"no place for the original weight {unknown[0]}"
+    return {place: state[name] for name, place in found.items() if place is not None}

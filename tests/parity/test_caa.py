@@ -11,7 +11,7 @@ from detrofit.parts.attention.caa import ContextAnchor
 from detrofit.parts.layers import activation_module
 
 from .fixtures import Case, cases
-from .naming import load, mmcv_activation, mmcv_norm_eps, run, set_norm_eps
+from .naming import load, mmcv_activation, mmcv_norm_eps, run, set_norm_eps, skip_other_arguments
 
 CLASS_DEFAULT_EPS = 1e-3
 
@@ -19,6 +19,7 @@ CLASS_DEFAULT_EPS = 1e-3
 @pytest.mark.parametrize("case", cases("caa"))
 def test_attention_map(case: Case) -> None:
     args = case.args
+    skip_other_arguments(args, ("channels", "h_kernel_size", "v_kernel_size", "norm_cfg", "act_cfg"))
     eps = mmcv_norm_eps(args, CLASS_DEFAULT_EPS)
     activation = mmcv_activation(args)
     module: Any = ContextAnchor(

@@ -8,11 +8,12 @@ import torch
 from detrofit.parts.downsamples.lae import LightweightAdaptiveExtraction
 
 from .fixtures import Case, cases
-from .naming import load, run
+from .naming import load, run, skip_other_arguments
 
 
 @pytest.mark.parametrize("case", cases("lae"))
 def test_output(case: Case) -> None:
+    skip_other_arguments(case.args, ("ch", "group"))
     module = LightweightAdaptiveExtraction(case.args["ch"], group_channels=case.args.get("group", 16))
     names = {"attention.1": "attention", "ds_conv": "features"}
     case.assert_close(run(load(module, case.state, names), case.inputs["x"]), "y")

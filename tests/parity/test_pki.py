@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -14,15 +15,15 @@ from detrofit.parts.blocks.pki import ConvFFN, PKIBlock, PolyKernelInception
 from detrofit.parts.layers import activation_module, make_divisible
 
 from .fixtures import Case, cases
-from .naming import load, mmcv_activation, mmcv_norm_eps, run, set_norm_eps, skip_other_arguments
+from .naming import load, mmcv_activation, run, set_mmcv_norm, skip_other_arguments
 
 DEFAULT_KERNELS = (3, 5, 7, 9, 11)
 CLASS_DEFAULT_EPS = 1e-3
 # What a stage hands on to its blocks.
-INNER_ARGUMENTS = ("ffn_scale", "ffn_kernel_size", "layer_scale", "add_identity", "with_caa", "act_cfg")
+INNER_ARGUMENTS = ("kernel_sizes", "ffn_scale", "ffn_kernel_size", "layer_scale", "add_identity", "with_caa", "act_cfg")
 INCEPTION_ARGUMENTS = (
     "in_channels", "out_channels", "kernel_sizes", "expansion", "add_identity", "with_caa", "caa_kernel_size",
-    "norm_cfg", "act_cfg", "init_cfg",
+    "norm_cfg", "act_cfg",
 )  # fmt: skip
 BLOCK_ARGUMENTS = (
     *INCEPTION_ARGUMENTS, "ffn_scale", "ffn_kernel_size", "layer_scale", "dropout_rate", "drop_path_rate",
@@ -53,11 +54,33 @@ def _block_names(original: str, ours: str, kernels: tuple[int, ...]) -> dict[str
     )  # fmt: skip
 
 
-def _block(args: dict[str, Any], kernels: tuple[int, ...]) -> PKIBlock:
+def _kernels(args: dict[str, Any]) -> tuple[int, ...]:
+    """The original reads the first five."""
+    return tuple(args.get("kernel_sizes", DEFAULT_KERNELS))[:5]
+
+
+def _different(kernels: tuple[int, ...]) -> tuple[int, ...]:
+    """Our kernels: of those that read the first one's output, each once."""
+    return kernels[0], *dict.fromkeys(kernels[1:])
+
+
+def _merged(state: dict[str, Tensor], kernels: tuple[int, ...]) -> dict[str, Tensor]:
+    """The state with two convolutions of one kernel on the same map as the one that they are together."""
+    result: dict[str, Tensor] = {}
+    for name, value in state.items():
+        found = re.search(r"dw_conv([1-9])\.", name)
+        if found:
+            first = kernels.index(kernels[int(found[1])], 1)
+            name = name.replace(found[0], f"dw_conv{first}.")
+        result[name] = result[name] + value if found and name in result else value
+    return result
+
+
+def _block(args: dict[str, Any]) -> PKIBlock:
     return PKIBlock(
         args["in_channels"],
         args.get("out_channels") or args["in_channels"],
-        kernels=kernels,  # type: ignore[arg-type]
+        kernels=_different(_kernels(args)),  # type: ignore[arg-type]
         expand=args.get("expansion", 1.0),
         caa_kernel=_caa_kernel(args),
         ffn_expand=args.get("ffn_scale", 4.0),
@@ -74,34 +97,31 @@ def _caa_kernel(args: dict[str, Any]) -> int | None:
 
 @pytest.mark.parametrize("case", cases("pki_inception"))
 def test_inception(case: Case) -> None:
-    args, kernels = case.args, tuple(case.args.get("kernel_sizes", DEFAULT_KERNELS))
+    args = case.args
     module = PolyKernelInception(
         args["in_channels"],
         args.get("out_channels") or args["in_channels"],
-        kernels,
+        _different(_kernels(args)),
         _caa_kernel(args),
         expansion=args.get("expansion", 1.0),
         residual=args.get("add_identity", True),
         activation=mmcv_activation(args),  # type: ignore[arg-type]
     )
-    _check(case, module, _inception_names("", "", kernels), INCEPTION_ARGUMENTS)
+    _check(case, module, _inception_names("", "", _kernels(args)), INCEPTION_ARGUMENTS)
 
 
 @pytest.mark.parametrize("case", cases("pki_block"))
 def test_block(case: Case) -> None:
-    kernels = tuple(case.args.get("kernel_sizes", DEFAULT_KERNELS))
-    _check(case, _block(case.args, kernels), _block_names("", "", kernels), BLOCK_ARGUMENTS)
+    _check(case, _block(case.args), _block_names("", "", _kernels(case.args)), BLOCK_ARGUMENTS)
 
 
 @pytest.mark.parametrize("case", cases("pki_stage"))
 def test_stage(case: Case) -> None:
-    args, kernels = case.args, tuple(case.args.get("kernel_sizes", DEFAULT_KERNELS))
+    args = case.args
     hidden = make_divisible(int(args["out_channels"] * args.get("expansion", 0.5)))
     inner = {name: args[name] for name in INNER_ARGUMENTS if name in args} | {"in_channels": hidden}
     first_kernel = args.get("caa_kernel_size", 11)
-    blocks = [
-        _block({**inner, "caa_kernel_size": first_kernel + 2 * index}, kernels) for index in range(args["num_blocks"])
-    ]
+    blocks = [_block({**inner, "caa_kernel_size": first_kernel + 2 * index}) for index in range(args["num_blocks"])]
     ffn: nn.Module = _Zero()
     if args.get("shortcut_with_ffn", True):
         scale, kernel = args.get("shortcut_ffn_scale", 4.0), args.get("shortcut_ffn_kernel_size", 5)
@@ -110,7 +130,7 @@ def test_stage(case: Case) -> None:
     names = {"downsample.down_conv": "downsample"} | {name: name for name in ("conv1", "conv2", "conv3")}
     names |= _ffn_names("ffn.", "ffn.")
     for block in range(len(blocks)):
-        names |= _block_names(f"blocks.{block}.", f"block{block}.", kernels)
+        names |= _block_names(f"blocks.{block}.", f"block{block}.", _kernels(args))
     # Nothing published has another activation in a stage than SiLU, so that it is no argument here.
     module.activation = activation_module(mmcv_activation(args))
     for conv in (module.conv1, module.conv2, module.conv3):
@@ -138,9 +158,6 @@ def _filler() -> SlotFiller:
 
 def _check(case: Case, module: nn.Module, names: dict[str, str], known: tuple[str, ...]) -> None:
     skip_other_arguments({**case.args, "dilations": set(case.args.get("dilations", [1]))}, known, dilations={1})
-    eps = mmcv_norm_eps(case.args, CLASS_DEFAULT_EPS)
-    if eps is None:
-        pytest.skip("PKINet's blocks have batch norm here")
-    set_norm_eps(module, eps)
-    state: dict[str, Tensor] = case.state
+    set_mmcv_norm(module, case.args, CLASS_DEFAULT_EPS)
+    state = _merged(case.state, _kernels(case.args))
     case.assert_close(run(load(module, state, names), case.inputs["x"]), "y")

@@ -8,7 +8,7 @@ from detrofit.model.fuse import fuse
 from detrofit.parts.fusion.repncspelan4 import GELAN, RepNCSPELAN4, RepNCSPELAN4ExtraDW
 
 from .fixtures import Case, cases
-from .naming import load, run, set_norm_eps
+from .naming import load, run, set_norm_eps, skip_other_arguments
 
 
 def _names(blocks: int) -> dict[str, str]:
@@ -26,9 +26,10 @@ def _names(blocks: int) -> dict[str, str]:
 
 @pytest.mark.parametrize("case", cases("repncspelan4"))
 def test_outputs(case: Case) -> None:
+    skip_other_arguments(case.args, ("c1", "c2", "c3", "c4", "c5"))
     in_channels, out_channels, middle, branch, blocks = (case.args.get(f"c{i}", 1) for i in range(1, 6))
     module = GELAN(in_channels, out_channels, middle, branch, blocks)
-    set_norm_eps(module, case.setup["_bn_eps"])
+    set_norm_eps(module, case.setup.get("_bn_eps", 1e-5))
     load(module, case.state, _names(blocks))
     case.assert_close(run(module, case.inputs["x"]), "y")
     case.assert_close(run(fuse(module), case.inputs["x"]), "y_fused")

@@ -15,15 +15,23 @@ from detrofit.model.postprocess import postprocess
 from detrofit.weights.official import from_official
 
 from .fixtures import Case, cases, procedural, rows_by_index
-from .naming import activation
+from .naming import activation, skip_other_arguments
+from .official import (
+    aifi_options,
+    csp_rep_options,
+    decoder_arguments,
+    encoder_arguments,
+    encoder_strides,
+    evaluated_layers,
+)
+from .test_backbones import FREEZING
+from .test_decoder import SAMPLING
 
-BLOCKS_AT_FULL_DEPTH = 3
 
-
-@pytest.mark.parametrize("case", cases("rtdetr_r18_proc"))
+@pytest.mark.parametrize("case", cases("rtdetr*_proc"))
 @torch.no_grad()
 def test_whole_model(case: Case) -> None:
-    model = official_model(**case.args)
+    model = official_model(case.args)
     model.load_state_dict(from_official(case.state))
     model.eval()
     images = procedural().tensor("input", case.setup["_x"], case.setup["_salt"], 0, 1)
@@ -42,47 +50,51 @@ def test_whole_model(case: Case) -> None:
     check_detections(case, output.prediction)
 
 
-def official_model(backbone: dict[str, Any], encoder: dict[str, Any], decoder: dict[str, Any]) -> RTDETR:
+def official_model(args: dict[str, Any]) -> RTDETR:
     """Our model of the arguments that the official one's three modules were built with."""
-    if encoder["use_encoder_idx"] != [2] or decoder["activation"] != "relu" or backbone["variant"] != "d":
-        pytest.skip("the last level alone has attention, the decoder ReLU and the backbone vd shortcuts here")
-    act, layers = activation(encoder["act"]), decoder["num_decoder_layers"]
-    blocks = {"part": "basic" if backbone["depth"] < 50 else "bottleneck", "activation": activation(backbone["act"])}
+    skip_other_arguments(args, ("backbone", "encoder", "decoder", "multi_scale"))  # sizes of training images
+    name, backbone = _backbone(args["backbone"])
+    encoder, decoder = encoder_arguments(args["encoder"]), decoder_arguments(args["decoder"])
+    if decoder["activation"] != "relu" or decoder["num_levels"] != len(encoder["in_channels"]):
+        pytest.skip("a model's decoder has ReLU here, and no levels beyond the encoder's")
+    attention = aifi_options(encoder)
     return build(
-        f"rtdetr-r{backbone['depth']}",
+        name,
         {
-            "backbone.stem": {"part": "deep-stem", "activation": activation(backbone["act"])},
-            "backbone.stage[1,2,3,4].block": blocks,
-            "encoder.attention": {
-                "part": "aifi",
-                "layers": encoder["num_encoder_layers"],
-                "ffn_dim": encoder["dim_feedforward"],
-                "heads": encoder["nhead"],
-                "activation": activation(encoder["enc_act"]),
-                "temperature": encoder["pe_temperature"],
-            },
-            "encoder.fusion": {"part": "ccfm", "activation": act},
-            "encoder.fusion_block": {
-                "part": "csp-rep",
-                "expansion": encoder["expansion"],
-                "blocks": round(BLOCKS_AT_FULL_DEPTH * encoder["depth_mult"]),
-                "activation": act,
-            },
+            **backbone,
+            "encoder.attention": "none" if attention is None else {"part": "aifi", **attention},
+            "encoder.fusion": {"part": "ccfm", "activation": activation(encoder["act"])},
+            "encoder.fusion_block": {"part": "csp-rep", **csp_rep_options(encoder)},
         },
         num_classes=decoder["num_classes"],
         settings={
+            "strides": encoder_strides(encoder),
             "hidden_dim": encoder["hidden_dim"],
             "decoder_dim": decoder["hidden_dim"],
-            "decoder_layers": layers,
-            "eval_decoder_layers": decoder.get("eval_idx", -1) % layers + 1,
+            "decoder_layers": decoder["num_layers"],
+            "eval_decoder_layers": evaluated_layers(decoder),
             "heads": decoder["nhead"],
             "decoder_ffn_dim": decoder["dim_feedforward"],
-            "learnt_queries": decoder.get("learnt_init_query", False),
+            "learnt_queries": decoder["learn_query_content"],
+            "query_selection": decoder["query_select_method"],
+            "sampling": SAMPLING[decoder["cross_attn_method"]],
             "num_queries": decoder["num_queries"],
-            "points": [decoder["num_decoder_points"]],
+            "points": [points] if isinstance(points := decoder["num_points"], int) else points,
             "num_denoising": decoder["num_denoising"],
         },
     )
+
+
+def _backbone(args: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The zoo's model with this backbone, and what is in the backbone's slots."""
+    if "name" in args:
+        skip_other_arguments(args, ("name", "return_idx", *FREEZING), use_lab=False)
+        return f"rtdetr-{args['name'].lower()}", {}
+    skip_other_arguments(args, ("depth", "return_idx", "act", *FREEZING), num_stages=4, variant="d")
+    act = activation(args.get("act", "relu"))
+    block = {"part": "basic" if args["depth"] < 50 else "bottleneck", "activation": act}
+    slots = {"backbone.stem": {"part": "deep-stem", "activation": act}, "backbone.stage[1,2,3,4].block": block}
+    return f"rtdetr-r{args['depth']}", slots
 
 
 def check_detections(case: Case, prediction: Prediction) -> None:

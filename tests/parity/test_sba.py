@@ -9,7 +9,7 @@ from torch.nn import functional
 from detrofit.parts.fusion.sba import BoundaryAggregation
 
 from .fixtures import Case, cases
-from .naming import load
+from .naming import load, skip_other_arguments
 
 NAMES = {
     "fc1": "narrow_shallow",
@@ -23,7 +23,8 @@ TO_ONE_CHANNEL = "conv.1.weight"
 
 @pytest.mark.parametrize("case", cases("sba"))
 def test_outputs(case: Case) -> None:
-    module = BoundaryAggregation(case.args["input_dim"])
+    skip_other_arguments(case.args, ("input_dim",))
+    module = BoundaryAggregation(case.args.get("input_dim", 64))
     load(module, {name: value for name, value in case.state.items() if name != TO_ONE_CHANNEL}, NAMES)
     deep, shallow = case.inputs["H_feature"], case.inputs["L_feature"]
     with torch.no_grad():

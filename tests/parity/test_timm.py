@@ -1,4 +1,4 @@
-"""MobileNetV4's blocks against the installed timm, with arguments, sizes and weights drawn at random."""
+"""Blocks of MobileNetV4, FasterNet and StarNet against the installed timm, arguments and sizes drawn at random."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from detrofit.parts.attention.mqa import MobileMQA
+from detrofit.parts.blocks.fasternet_block import FasterNetBlock
+from detrofit.parts.blocks.star import StarBlock
 from detrofit.parts.blocks.uib import UniversalInvertedBottleneck
+from detrofit.parts.layers import activation_module
 
-from .naming import load
+from .naming import load, without_bias_before_norm
+from .test_fasternet import NAMES as FASTERNET_NAMES
+from .test_fasternet import fasternet_options, flat_scale
 from .test_mqa import NAMES as MQA_NAMES
 from .test_mqa import mqa_options
+from .test_star import NAMES as STAR_NAMES
 from .test_uib import NAMES as UIB_NAMES
 from .test_uib import uib_options
 
 blocks = pytest.importorskip("timm.models._efficientnet_blocks")
+fasternet = pytest.importorskip("timm.models.fasternet")
+starnet = pytest.importorskip("timm.models.starnet")
 
 KERNELS = st.sampled_from([0, 3, 5, 7])
 CHANNELS = st.sampled_from([8, 12, 16, 20, 24])
@@ -56,6 +64,16 @@ MQA_ARGUMENTS = st.fixed_dictionaries(
     }
 )
 
+FASTERNET_ARGUMENTS = st.fixed_dictionaries(
+    {
+        "dim": CHANNELS,
+        "n_div": st.integers(1, 8),
+        "mlp_ratio": st.sampled_from([0.5, 1.0, 1.7, 3.0]),
+        "layer_scale_init_value": st.sampled_from([0, 1e-5, 0.5]),
+        "act_layer": st.sampled_from(["relu", "gelu", "silu"]),
+    }
+)
+
 
 @settings(max_examples=40)
 @given(args=UIB_ARGUMENTS, height=SIDES, width=SIDES, training=st.booleans())
@@ -76,6 +94,25 @@ def test_mobile_mqa(args: dict[str, Any], channels: int, height: int, width: int
     ours = MobileMQA(channels, **mqa_options(args))
     load(ours, theirs.state_dict(), MQA_NAMES)
     _check_equal(ours, theirs, torch.randn(2, channels, height, width), training)
+
+
+@settings(max_examples=15)
+@given(args=FASTERNET_ARGUMENTS, height=SIDES, width=SIDES, training=st.booleans())
+def test_fasternet_block(args: dict[str, Any], height: int, width: int, training: bool) -> None:
+    layer = activation_module(args["act_layer"]).__class__
+    theirs = _random_weights(fasternet.MLPBlock(**{**args, "act_layer": layer}, drop_path=0.0))
+    ours = FasterNetBlock(args["dim"], **fasternet_options(args))
+    load(ours, flat_scale(theirs.state_dict()), FASTERNET_NAMES)
+    _check_equal(ours, theirs, torch.randn(2, args["dim"], height, width), training)
+
+
+@settings(max_examples=15)
+@given(dim=CHANNELS, expand=st.integers(1, 5), height=SIDES, width=SIDES, training=st.booleans())
+def test_star_block(dim: int, expand: int, height: int, width: int, training: bool) -> None:
+    theirs = _random_weights(starnet.Block(dim, expand))
+    ours = StarBlock(dim, expand=expand)
+    load(ours, without_bias_before_norm(theirs.state_dict()), STAR_NAMES)
+    _check_equal(ours, theirs, torch.randn(2, dim, height, width), training)
 
 
 def _random_weights(module: nn.Module) -> nn.Module:

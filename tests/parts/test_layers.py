@@ -32,6 +32,20 @@ def test_a_fused_convolution_gives_the_same():
     torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("activation", [None, "relu", "silu", "gelu"])
+def test_the_gradient_of_a_single_picture_comes_back_from_tokens_as_it_is(activation, training):
+    torch.manual_seed(0)
+    layer = ConvNorm(5, 12, activation=activation).train(training)
+    x, gradient = torch.randn(1, 5, 3, 4, requires_grad=True), torch.randn(1, 12, 3, 4)
+    weights = layer.norm.weight
+    tokens = layer(x).flatten(2).transpose(1, 2)
+    of_tokens = torch.cat([gradient, gradient], dim=2).flatten(2).transpose(1, 2).contiguous() / 2
+    found = torch.autograd.grad((torch.cat([tokens, tokens], dim=1) * of_tokens).sum(), [x, weights])
+    expected = torch.autograd.grad(layer(x), [x, weights], gradient)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
 WIDE_STRIP_IN_BF16 = """
 import torch
 from detrofit.parts.layers import Depthwise

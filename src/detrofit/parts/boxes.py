@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, stack
 
 SMALLEST_AREA = 1e-12  # of a union or an enclosing box, so that degenerate boxes divide by something
+SMALLEST_SIDE = 1e-30  # of a box whose sides are compared as logarithms, so that those of one without a side are finite
 
 
 def full_precision(values: Tensor) -> Tensor:
@@ -88,7 +89,7 @@ def relative_difference(length: Tensor, other: Tensor) -> Tensor:
 
 def shape_weights(boxes: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """Shape-IoU's weights 2 w^s / (w^s + h^s) and 2 h^s / (w^s + h^s) of boxes cxcywh, 0..2 (arXiv:2312.17663)."""
-    width, height = boxes[..., 2].clamp(min=1e-6), boxes[..., 3].clamp(min=1e-6)
+    width, height = boxes[..., 2].clamp(min=SMALLEST_SIDE), boxes[..., 3].clamp(min=SMALLEST_SIDE)
     # The quotient as a sigmoid of logarithms doesn't overflow, whatever the exponent is.
     weight_width = 2 * (scale * (width.log() - height.log())).sigmoid()
     return weight_width, 2 - weight_width
