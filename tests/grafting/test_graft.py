@@ -14,6 +14,7 @@ from filelock import FileLock
 from detrofit import DetrofitError, load
 from detrofit.data.demo import draw_demo_dataset
 from detrofit.data.open import open_dataset
+from detrofit.deployment.latency import FORMAT
 from detrofit.distillation.local import LocalTraining
 from detrofit.grafting import score, workshop
 from detrofit.grafting.cost import _export_all
@@ -129,7 +130,12 @@ def test_a_bench_file_of_a_device_counts_and_must_be_whole(done, model_file, dra
         return {"file": f"D:\\bench\\{stem}.onnx", "steps": {"total": total}}
 
     def on_device(*stems: str) -> dict:
-        content = {"machine": {"processor": "device"}, "files": [entry(stem) for stem in stems]}
+        content = {
+            "format": FORMAT,
+            "batch": 1,
+            "machine": {"processor": "device"},
+            "files": [entry(stem) for stem in stems],
+        }
         bench.write_text(json.dumps(content))
         return graft(model_file, drawn, done.folder, quick("0.85x", bench=bench)).results
 

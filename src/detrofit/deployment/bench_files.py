@@ -41,6 +41,29 @@ def read_record(file: Path) -> dict[str, Any]:
     return dict(content)
 
 
+def read_totals(file: Path) -> tuple[dict[str, tuple[float, float, float]], dict[str, Any]]:
+    """Milliseconds from picture to boxes in a .json file of `write_bench`, and the machine that they are of.
+
+    They are a median and its interval, by the stem of the file's name. Raises DetrofitError for a file that is no such
+    record, was made with several pictures at a time, or has a stem twice.
+    """
+    content = read_record(file)
+    totals: dict[str, tuple[float, float, float]] = {}
+    try:
+        if content["batch"] != 1:
+            raise DetrofitError(f"{file} has times of {content['batch']} pictures at once; time them one by one")
+        for row in content["files"]:
+            # A record from another system has that system's separators.
+            stem = Path(str(row["file"]).replace("\\", "/")).stem
+            if stem in totals:
+                raise DetrofitError(f"{file} has '{stem}' twice; time it with one runtime")
+            total = row["steps"]["total"]
+            totals[stem] = float(total["median"]), float(total["low"]), float(total["high"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DetrofitError(f"{file} is no file of `detrofit bench --out`: {error!r}; make it anew") from None
+    return totals, content["machine"]
+
+
 def writer_of(target: Path) -> Callable[[Benchmark, Path], None]:
     """What writes such a file; DetrofitError for another suffix, or for a plot without matplotlib."""
     suffix = target.suffix.lower()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from detrofit.comparison.latencies import timing_device
+from detrofit.deployment.bench_files import read_totals
 from detrofit.deployment.latency import describe_machine, measure
 from detrofit.distillation.features import GIGABYTE
 from detrofit.errors import DetrofitError
@@ -91,7 +91,7 @@ def cost_models(
     if workshop.settings.bench is None:
         ratios = _timed(workshop, files, ASSEMBLED)["ratios"] if models else {}
     else:
-        known = _bench_totals(workshop.settings.bench)[0]
+        known = read_totals(workshop.settings.bench)[0]
         timed = {name for name in models if files[name].stem in known}
         times = _bench_times(workshop.settings.bench, {key: files[key] for key in (KEEP, *timed)})
         ratios = {name: times[name][3:] if name in timed else _sum_of_swaps(costs, keys[name]) for name in models}
@@ -101,7 +101,7 @@ def cost_models(
 def timing_machine(workshop: Workshop) -> dict[str, Any]:
     """What the library was timed on."""
     bench = workshop.settings.bench
-    machine: dict[str, Any] = workshop.record(LIBRARY)["machine"] if bench is None else _bench_totals(bench)[1]
+    machine: dict[str, Any] = workshop.record(LIBRARY)["machine"] if bench is None else read_totals(bench)[1]
     return machine
 
 
@@ -193,26 +193,12 @@ def _sum_of_swaps(costs: Mapping[str, Cost], keys: Sequence[str]) -> Three:
     return ratio, ratio - low, ratio + math.hypot(*(each.ratio_high - each.ratio for each in chosen))
 
 
-def _bench_totals(bench: Path) -> tuple[dict[str, Three], dict[str, Any]]:
-    """Median and interval by the stem of each file in a file of `detrofit bench`, and the machine."""
-    try:
-        content = json.loads(bench.read_text("utf-8"))
-        totals: dict[str, Three] = {}
-        for each in content["files"]:
-            total = each["steps"]["total"]
-            stem = Path(str(each["file"]).replace("\\", "/")).stem
-            totals[stem] = float(total["median"]), float(total["low"]), float(total["high"])
-        return totals, dict(content["machine"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise DetrofitError(f"{bench} is no file of `detrofit bench --out`; make it anew") from None
-
-
 def _bench_times(bench: Path, files: Mapping[str, Path]) -> dict[str, Times]:
     """Latency and ratio, each with its interval, of a device's bench file over the files of `exports`.
 
     Rounds are not paired in a bench file, so that the ratio's interval is from both medians', added in squares.
     """
-    totals = _bench_totals(bench)[0]
+    totals = read_totals(bench)[0]
     missing = [file.name for file in files.values() if file.stem not in totals]
     if missing:
         folder = next(iter(files.values())).parent

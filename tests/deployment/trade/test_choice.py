@@ -68,9 +68,9 @@ def test_a_record_from_another_device(tmp_path):
 
 
 def test_times_that_are_not_those_of_a_point_and_a_picture_are_refused(tmp_path):
-    with pytest.raises(DetrofitError, match=r"has times of 8 pictures at once; time the points one by one"):
+    with pytest.raises(DetrofitError, match=r"has times of 8 pictures at once; time them one by one"):
         read_bench(record(tmp_path, ROW, batch=8))
-    with pytest.raises(DetrofitError, match=r"has the point 320 x 480, 100 queries, 2 decoder layers twice"):
+    with pytest.raises(DetrofitError, match=r"has .320x480-q100-l2. twice; time it with one runtime"):
         read_bench(record(tmp_path, ROW, {**ROW, "file": "points/320x480-q100-l2.xml"}))
 
 

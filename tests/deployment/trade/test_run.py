@@ -11,6 +11,7 @@ import pytest
 from detrofit.cli.app import main
 from detrofit.data.demo import draw_demo_dataset
 from detrofit.data.demo_scenes import SHAPES
+from detrofit.deployment.latency import FORMAT
 from detrofit.deployment.trade import run
 from detrofit.deployment.trade.points import Knobs
 from detrofit.deployment.trade.run import TradeSettings, trade
@@ -114,7 +115,7 @@ def test_times_from_another_device_decide(file, data, tmp_path):
 
     rows = [row("64x64-q40-l2", 30.0), row("64x64-q10-l1", 9.0), row("32x32-q10-l2", 8.0)]
     bench = tmp_path / "bench.json"
-    bench.write_text(json.dumps({"files": rows, "machine": {"processor": "a small one"}}))
+    bench.write_text(json.dumps({"format": FORMAT, "batch": 1, "files": rows, "machine": {"processor": "a small one"}}))
     settings = TradeSettings(format="torch", device="cpu", bench=bench, workers=0)
     result = trade(file, data, tmp_path, settings, budget=10.0)
     assert {each.point.stem: each.milliseconds for each in result.points} == {

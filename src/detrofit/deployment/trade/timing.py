@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from detrofit.deployment.bench_files import read_record
+from detrofit.deployment.bench_files import read_totals
 from detrofit.deployment.export import SUFFIXES, export_file
 from detrofit.deployment.latency import FileLatency, measure
 from detrofit.deployment.trade.points import Point, parse_stem
@@ -86,27 +86,14 @@ def time_points(
 def read_bench(file: Path) -> tuple[dict[Point, PointLatency], dict[str, Any]]:
     """The points' times in a `bench.json`, whose files are named after their points, and the machine it was made on.
 
-    Raises DetrofitError for a file that is no such record, was made with several pictures at a time, names no point, or
-    one twice.
+    Raises DetrofitError as `read_totals` does, and for a file that names no point.
     """
-    content = read_record(file)
-    found: dict[Point, PointLatency] = {}
-    try:
-        if content["batch"] != 1:
-            raise DetrofitError(f"{file} has times of {content['batch']} pictures at once; time the points one by one")
-        for row in content["files"]:
-            # A record from another system has that system's separators.
-            point = parse_stem(Path(str(row["file"]).replace("\\", "/")).stem)
-            if point in found:
-                raise DetrofitError(f"{file} has the point {point} twice; time it with one runtime")
-            if point is not None:
-                total = row["steps"]["total"]
-                found[point] = PointLatency(float(total["median"]), float(total["low"]), float(total["high"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise DetrofitError(f"{file} is no file of `detrofit bench --out`: {error!r}") from None
+    totals, machine = read_totals(file)
+    points = {parse_stem(stem): PointLatency(*times) for stem, times in totals.items()}
+    found = {point: latency for point, latency in points.items() if point is not None}
     if not found:
         raise DetrofitError(
             f"{file} times no file that is named after a point, as in 320x320-q100-l2.onnx; "
             "`detrofit trade --keep` writes these"
         )
-    return found, content["machine"]
+    return found, machine
