@@ -9,7 +9,7 @@ import pytest
 
 from detrofit.comparison.analysis import analyse
 from detrofit.comparison.runner import Progress
-from detrofit.comparison.tables import duration, live_table, print_verdicts
+from detrofit.comparison.tables import duration, live_table, print_verdicts, verdict_words
 from tests.comparison.records import make_results
 
 
@@ -39,3 +39,16 @@ def test_the_live_table_ends_with_the_runs(tmp_path: Path, monkeypatch: pytest.M
 )
 def test_durations(seconds: float | None, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("word", "further", "words"),
+    [
+        ("worse", None, "worse"),
+        ("cannot tell", 1, "cannot tell (1 more seed would probably decide)"),
+        ("cannot tell", 7, "cannot tell (7 more seeds would probably decide)"),
+        ("cannot tell", None, "cannot tell (40 seeds would probably not decide either)"),
+    ],
+)
+def test_a_verdict_says_what_would_decide_it(word: str, further: int | None, words: str) -> None:
+    assert verdict_words({"seeds": [0, 1], "verdict": {"word": word, "further_seeds": further}}) == words

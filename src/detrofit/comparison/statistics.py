@@ -215,8 +215,7 @@ def _verdict(difference: PairedDifference, p_value: float, level: float, margin:
 def further_seeds(difference: PairedDifference, margin: float, level: float) -> int | None:
     """The fewest more seeds with which a repetition decides with probability 0.8, if what was estimated is true.
 
-    None for a single seed, whose spread is unknown, and where as many as a study may have would not: then the pictures
-    limit.
+    None for a single seed, whose spread is unknown, and where as many as a study may have (`MOST_SEEDS`) would not.
     """
 
     def decides(more: int) -> bool:

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from detrofit.comparison.runner import Progress
+from detrofit.comparison.statistics import MOST_SEEDS
 
 if TYPE_CHECKING:
     from detrofit.comparison.compare import PlannedStudy
@@ -120,7 +121,7 @@ def verdict_words(comparison: dict[str, Any]) -> str:
     return (
         f"cannot tell ({more} more seed{'s' * (more != 1)} would probably decide)"
         if more
-        else "cannot tell (more seeds would not help)"
+        else f"cannot tell ({MOST_SEEDS} seeds would probably not decide either)"
     )
 
 
