@@ -13,9 +13,10 @@ import pytest
 
 from detrofit.cli import bench as bench_module
 from detrofit.cli.app import main
-from detrofit.deployment.latency import measure
-from detrofit.deployment.subjects import find_subjects
-from detrofit.deployment.turns import spread, take_turns
+from detrofit.deployment import latency
+from detrofit.deployment.latency import measure, measure_subjects
+from detrofit.deployment.subjects import Subject, find_subjects
+from detrofit.deployment.turns import Spread, spread, take_turns
 from detrofit.errors import DetrofitError
 from detrofit.runtime.onnx_backend import read_description
 from detrofit.weights.model_file import load_model, read_info, save_model
@@ -44,6 +45,23 @@ def test_turns_begin_with_another_each_round_and_keep_results_apart(monkeypatch:
 def test_too_few_rounds_are_refused() -> None:
     with pytest.raises(DetrofitError, match="6 or more"):
         measure([], b"", rounds=5)
+
+
+def test_many_files_are_timed_few_at_a_time_each_beside_the_first(
+    onnx_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "TOGETHER", 3)
+    rounds: list[int] = []
+
+    def in_turns(runs: list, number: int) -> np.ndarray:
+        rounds.append(len(runs))
+        return take_turns(runs, number)
+
+    monkeypatch.setattr(latency, "take_turns", in_turns)
+    result = measure_subjects([Subject(name, onnx_file) for name in "abcdef"], np.zeros((64, 64, 3), np.uint8), 6)
+    assert rounds == [3, 3, 2]
+    assert [each.variant for each in result.files] == list("abcdef")
+    assert result.files[0].ratio == Spread(1, 1, 1, 1) and all(each.ratio.median > 0 for each in result.files)
 
 
 def test_bench_needs_the_base_install_alone_and_writes_what_reports_read(onnx_file: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -99,6 +101,16 @@ def test_a_resumed_run_needs_its_starting_weights_no_more_but_the_same_data(tiny
     config = yaml.safe_load((run / "config.yaml").read_text())
     (run / "config.yaml").write_text(yaml.safe_dump({**config, "train": {**config["train"], "batch": 2}}))
     with pytest.raises(DetrofitError, match="has another number of pictures"):
+        resume(run)
+
+
+def test_a_run_whose_boxes_changed_is_not_resumed(tiny, tiny_data, tmp_path):
+    data = Path(shutil.copytree(tiny_data.parent, tmp_path / "own")) / tiny_data.name
+    run = train(tiny(**{"name": "run", "train.epochs": 1, "data": data})).folder
+    resume(run)
+    (boxes, *_) = sorted((tmp_path / "own").rglob("labels/train/*.txt"))
+    boxes.write_text("0 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(DetrofitError, match=r"boxes of the split 'train' of .* have changed since .*run began"):
         resume(run)
 
 

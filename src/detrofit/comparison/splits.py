@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -86,11 +86,7 @@ def data_digest(splits: Sequence[DetectionIndex]) -> str:
 
 def index_digest(index: DetectionIndex) -> str:
     """A digest of a split's annotations, names and picture files."""
-    digest = hashlib.sha256(repr((index.class_names, index.category_ids)).encode())
-    for each in fields(index):
-        value = getattr(index, each.name)
-        if isinstance(value, np.ndarray):
-            digest.update(value.tobytes())
+    digest = index.hashed()
     with ThreadPoolExecutor(READERS) as pool:
         for picture in pool.map(file_digest, map(index.path, range(len(index)))):
             digest.update(picture.encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 from collections.abc import Iterable
@@ -87,6 +88,15 @@ class DetectionIndex:
     def areas_of(self, position: int) -> np.ndarray:
         """A picture's object areas in square pixels, float32 `[n]`."""
         return self.areas[self.box_offsets[position] : self.box_offsets[position + 1]]
+
+    def hashed(self) -> hashlib._Hash:
+        """SHA-256 of classes, names, sizes and boxes, to which a caller may add; `root` does not count."""
+        digest = hashlib.sha256(repr((self.class_names, self.category_ids)).encode())
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, np.ndarray):
+                digest.update(value.tobytes())
+        return digest
 
 
 def subset(index: DetectionIndex, positions: np.ndarray) -> DetectionIndex:

@@ -22,6 +22,7 @@ from detrofit.runtime.backends import Backend
 
 FORMAT = 1  # of the JSON file, see docs/deploy.md
 STEPS = ("pre", "model", "post", "total")
+TOGETHER = 8  # files that are open at a time: a small device has no memory for a whole folder of them
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ def measure_subjects(
 ) -> Benchmark:
     """Time all subjects on one picture, in turns, so that whatever else the machine does hits them alike.
 
+    More than `TOGETHER` are timed in groups, each with the first subject in it, which ratios are to.
+
     Args:
         picture: seen `batch` times at once.
         threads: of each runtime; None for as many as it thinks best.
@@ -104,14 +107,16 @@ def measure_subjects(
     if rounds < FEWEST:
         raise DetrofitError(f"{rounds} rounds give no interval; give {FEWEST} or more")
     machine = describe_machine()
-    timers = [_Timer(each, [picture] * batch, device, threads) for each in subjects]
     firsts = [_first(each, picture, device, threads, fresh_processes) for each in subjects]
-    samples = take_turns([timer.run for timer in timers], rounds)
-    base = samples[:, 0, -1]
-    latencies = [
-        _latency(timer, first, samples[:, place], base)
-        for place, (timer, first) in enumerate(zip(timers, firsts, strict=True))
-    ]
+    (reference, *others), fewer = subjects, TOGETHER - 1
+    groups = [others[start : start + fewer] for start in range(0, len(others), fewer)] or [[]]
+    latencies: list[FileLatency] = []
+    for group in groups:
+        timers = [_Timer(each, [picture] * batch, device, threads) for each in (reference, *group)]
+        samples = take_turns([timer.run for timer in timers], rounds)
+        for place in range(bool(latencies), len(timers)):  # the first subject counts in the first group
+            first = firsts[len(latencies)]
+            latencies.append(_latency(timers[place], first, samples[:, place], samples[:, 0, -1]))
     return Benchmark(rounds, WARM_UP, batch, threads, machine, latencies)
 
 

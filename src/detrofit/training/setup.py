@@ -71,6 +71,7 @@ def set_up(experiment: Experiment, resume_from: Path | None, held: ExitStack) ->
     material = open_material(experiment)
     class_names = material.train.class_names
     progress, saved = _saved(resume_from)
+    _recognise(material.train, experiment, progress, resume_from)
     teacher = open_teacher(experiment, class_names, progress, devices)
     model, line, taken = make_model(
         experiment, class_names, progress, resumed=saved is not None, from_main=devices.from_main
@@ -159,6 +160,17 @@ def _saved(resume_from: Path | None) -> tuple[Progress, dict[str, Any] | None]:
     if resume_from is None or never_saved(resume_from):
         return Progress(), None
     return load_state(resume_from)
+
+
+def _recognise(index: DetectionIndex, experiment: Experiment, progress: Progress, resume_from: Path | None) -> None:
+    """DetrofitError unless these are the pictures and boxes that a resumed training began with."""
+    digest = index.hashed().hexdigest()
+    if progress.data not in ("", digest):
+        raise DetrofitError(
+            f"pictures or boxes of the split '{index.split}' of {experiment.data} have changed since {resume_from} "
+            "began; put the first ones back, or begin another run from its weights: --weights"
+        )
+    progress.data = digest
 
 
 def _plan(experiment: Experiment, loader: TrainingLoader, progress: Progress, resume_from: Path | None) -> Plan:

@@ -25,7 +25,7 @@ class Progress:
 
     `sums` and `steps_summed` are the epoch's losses so far, `best` the best validation AP, `pretrained` what the
     training started from, `threshold` the best score threshold at the last validation, `steps_per_epoch` that of
-    the data that it started with, `teacher` the digest of the teacher's file,
+    the data that it started with, `data` the digest of their training split, `teacher` that of the teacher's file,
     `origin` whose weights it started from and their licence.
     """
 
@@ -39,6 +39,7 @@ class Progress:
     pretrained: str = "nothing"
     threshold: float = 0.5
     steps_per_epoch: int = 0
+    data: str = ""
     teacher: str = ""
     origin: dict[str, str] = field(default_factory=dict)
 
