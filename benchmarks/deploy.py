@@ -36,7 +36,7 @@ from detrofit.deployment.subjects import find_subjects
 from detrofit.deployment.turns import Spread, spread, take_turns
 from detrofit.pictures import decode_picture
 from detrofit.runtime.detector import Detector
-from detrofit.runtime.openvino_backend import half_precision
+from detrofit.runtime.openvino_backend import half_precision, openvino_core
 from detrofit.weights.torch_backend import TorchBackend
 
 Run = Callable[[Path], object]
@@ -70,10 +70,8 @@ def ours_eager(file: Path, threads: int) -> Run:
 
 def bare_openvino(file: Path, side: int, precision: str, threads: int) -> Run:
     """Decoding, and the compiled network on an array that is there already."""
-    import openvino
-
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
-    request = openvino.Core().compile_model(file, "CPU", settings).create_infer_request()
+    request = openvino_core().compile_model(file, "CPU", settings).create_infer_request()
     images = np.random.default_rng(0).random((1, 3, side, side), np.float32)
 
     def run(picture: Path) -> object:

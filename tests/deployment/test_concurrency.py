@@ -1,7 +1,10 @@
-"""Threads that share one detector get the answers that one thread gets, whatever runs the file."""
+"""Threads that share one detector get the answers of one, whatever runs the file; and several files in one process."""
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -49,3 +52,18 @@ def test_four_threads_get_the_answers_of_one(kind: str, request: pytest.FixtureR
             np.testing.assert_array_equal(found.boxes_xyxy, expected.boxes_xyxy)
             np.testing.assert_array_equal(found.scores, expected.scores)
             np.testing.assert_array_equal(found.labels, expected.labels)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="there are no such signals here")
+def test_a_process_outlives_two_openvino_files_and_a_child(openvino_file: Path) -> None:
+    script = """
+import signal, subprocess, sys
+from pathlib import Path
+from detrofit.runtime.detector import Detector
+signal.signal(signal.SIGCHLD, lambda *_: None)
+one, other = Detector(Path(sys.argv[1])), Detector(Path(sys.argv[1]))
+del one, other  # the first opened goes first
+subprocess.run([sys.executable, "-c", ""], check=True)
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(openvino_file)], check=False)
+    assert done.returncode == 0, "OpenVINO left a signal stack of freed memory behind"

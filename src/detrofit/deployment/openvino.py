@@ -12,6 +12,7 @@ from detrofit.deployment.quantise import quantise_openvino
 from detrofit.files import file_digest
 from detrofit.runtime.exported import KEY, ExportDescription, Precision
 from detrofit.runtime.onnx_backend import read_description
+from detrofit.runtime.openvino_backend import openvino_core
 
 ATTENTION = "/model/encoder/attention/"  # how the exporter names what happens in the encoder's attention
 
@@ -30,7 +31,7 @@ def write_openvino(
     description = read_description(onnx_file)
     exporter = {**description.exporter, "openvino": openvino.__version__}
     changes = {"exporter": exporter, "precision": precision}
-    model = openvino.Core().read_model(onnx_file)  # convert_model would split a path at its commas
+    model = openvino_core().read_model(onnx_file)  # convert_model would split a path at its commas
     if calibration is not None:
         model, changes["quantisation"] = quantise_openvino(model, calibration)
     description = description.model_copy(update=changes)

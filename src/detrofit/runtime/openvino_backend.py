@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -26,7 +27,7 @@ class OpenVinoBackend(ExportedBackend):
         model = read_model(path)
         description = _description(path, model)
         device = (device or "cpu").upper()
-        core = openvino.Core()
+        core = openvino_core()
         try:
             self.precision = _precision(core, device, half, description)
             self.compiled = core.compile_model(model, device, _settings(self.precision, threads))
@@ -54,9 +55,19 @@ class OpenVinoBackend(ExportedBackend):
         return answers
 
 
+@cache
+def openvino_core() -> Any:
+    """The one `openvino.Core` of this process.
+
+    Each brings a stack for signals (OpenVINO 2026.4). Of two that live at once, the first to go leaves its own behind
+    as freed memory, and the next signal, of a picture-loading process that ends for instance, ends this one.
+    """
+    return openvino.Core()
+
+
 def half_precision(device: str = "CPU") -> str | None:
     """The half precision that a device computes in natively, `bf16` or `f16`; None if it has none."""
-    return _half_precision(openvino.Core(), device)
+    return _half_precision(openvino_core(), device)
 
 
 def _half_precision(core: Any, device: str) -> str | None:
@@ -90,7 +101,7 @@ def read_model(path: Path) -> Any:
     if not weights.exists():
         raise DetrofitError(f"{path} needs its weights in {weights}, which is not there; keep both files together")
     try:
-        return openvino.Core().read_model(path, weights)
+        return openvino_core().read_model(path, weights)
     except (RuntimeError, UnicodeDecodeError) as error:  # the latter while Python takes the words of the former
         reason = " ".join(str(error).split())[:200]
         raise DetrofitError(f"{path} cannot be opened by OpenVINO: {reason}") from None
