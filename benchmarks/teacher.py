@@ -27,6 +27,7 @@ from detrofit.config.load import load_experiment, merge_dotted
 from detrofit.data.loader import EvaluationLoader
 from detrofit.data.open import open_dataset
 from detrofit.deployment.machine import describe_machine
+from detrofit.evaluation.curves import read_metrics
 from detrofit.files import write_file
 from detrofit.training.devices import Devices
 from detrofit.training.finite import FiniteGuard
@@ -34,7 +35,7 @@ from detrofit.training.loop import resume, train
 from detrofit.training.optimizer import make_optimizer
 from detrofit.training.plan import make_plan
 from detrofit.training.prepare import make_model, open_teacher
-from detrofit.training.run_folder import BEST
+from detrofit.training.run_folder import BEST, METRICS
 from detrofit.training.state import FILE as STATE
 from detrofit.training.state import Progress
 from detrofit.training.step import Stepper
@@ -119,7 +120,7 @@ def table(record: dict[str, Any]) -> str:
     verdict, (low, high) = record["verdict"], record["verdict"]["interval"]
     told = (
         f"The taught student less the student alone: {verdict['difference']:+.2f} AP, 95 % interval {low:+.2f} to "
-        f"{high:+.2f}, verdict: {verdict['word']}. Validation AP of the teacher: "
+        f"{high:+.2f}, verdict: {verdict['word']}. The teacher ({record['teacher']}) has a validation AP of "
         f"{100 * record['teacher_val_AP']:.1f}. `benchmarks/teacher.py`, {record['machine']}, {record['cores']} cores, "
         f"{record['jobs']} at a time, {record['date']}."
     )
@@ -155,15 +156,24 @@ def measure(arguments: argparse.Namespace) -> None:
     alone, taught = json.loads(timed.read_text(encoding="utf-8"))
     longer = round(arguments.epochs * taught / alone)
     print(f"an update takes {alone:.3f} s alone, {taught:.3f} s with the teacher: {longer} epochs in the same time")
-    # The base is the student alone for the same time, so that the verdict is on what was asked.
-    variants = {"taught": {"train.teacher": str(teacher), "train.epochs": arguments.epochs}}
-    base = merge_dotted(base, {"train.epochs": longer})
+    # The base is the student alone for the same time, so that the verdict is on what was asked. Both are validated as
+    # often, or the best checkpoint of the one would be picked from more than that of the other.
+    often = STUDENT["train"]["val_every"]
+    variants = {"taught": {"train.teacher": str(teacher), "train.epochs": arguments.epochs, "train.val_every": often}}
+    seldom = max(1, round(often * longer / arguments.epochs))
+    base = merge_dotted(base, {"train.epochs": longer, "train.val_every": seldom})
     # All are one network, so that there is no latency to compare.
     study = load_study({**base, "variants": variants, "seeds": arguments.seeds, "latency_rounds": 0})
     planned = plan_study(study, arguments.runs / "study")
     with live_table(planned) as show:
         results = run_study(planned, LocalProcesses(arguments.jobs), show, print)
-    setting = {"teacher_val_AP": read_info(teacher).trained["val_AP"], "jobs": arguments.jobs}
+    info = read_info(teacher)
+    backbone = "an EfficientNet-Lite0 pretrained on ImageNet" if arguments.lite else "its own backbone"
+    setting = {
+        "teacher": f"{info.name} with {backbone}, {read_metrics(teacher.with_name(METRICS))[-1]['epoch']:.0f} epochs",
+        "teacher_val_AP": info.trained["val_AP"],
+        "jobs": arguments.jobs,
+    }
     setting |= {"seconds_alone": alone, "seconds_taught": taught}
     record = as_record(results, setting, {BASE: longer, "taught": arguments.epochs})
     write_file(RECORD, json.dumps(record, indent=1) + "\n")

@@ -7,6 +7,7 @@ import pytest
 
 from detrofit.comparison import latencies
 from detrofit.comparison.latencies import (
+    are_outdated,
     installed_runtimes,
     measure_latencies,
     measurement_identity,
@@ -116,3 +117,16 @@ def test_whatever_an_export_or_a_runtime_raises_is_a_note(tmp_path: Path, monkey
 
 def test_torch_is_always_among_the_runtimes() -> None:
     assert installed_runtimes()[0] == "torch"
+
+
+def test_models_of_random_weights_do_not_lie_among_the_trained_ones(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(latencies, "_time_in_turns", lambda files, *rest: ([], {}))
+    monkeypatch.setattr(latencies, "installed_runtimes", lambda: ["torch"])
+    trained = tmp_path / "best.safetensors"
+    trained.write_bytes(b"trained")
+    measure_latencies(load(), {"base": trained}, ["cat"], tmp_path / "exports", 6)
+    made = {file.relative_to(tmp_path / "exports").as_posix() for file in tmp_path.rglob("exports/**/*.safetensors")}
+    assert made == {"base.safetensors", "untrained/a.safetensors"}
+    assert not are_outdated({"base": trained, "a": trained}, tmp_path / "exports")
+    trained.write_bytes(b"trained longer")
+    assert are_outdated({"base": trained}, tmp_path / "exports")

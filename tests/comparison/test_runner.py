@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import os
 import shutil
@@ -18,6 +20,8 @@ from detrofit.comparison.report import files
 from detrofit.comparison.study import load_study
 from detrofit.data.demo import draw_demo_dataset
 from detrofit.errors import DetrofitError
+from detrofit.parts import registry
+from detrofit.parts.registry import Origin, get_part
 from tests.comparison.records import make_record
 from tests.comparison.report_cases import NO_CHARTS
 
@@ -101,6 +105,45 @@ def test_what_decides_a_run_decides_its_identity(folder: Path) -> None:
     assert not second & {job.identity for job in plan(folder).jobs}, "a picture of the same size is another one"
 
 
+def test_of_two_addresses_for_one_slot_the_last_counts_and_so_does_their_order(folder: Path) -> None:
+    swaps = {"backbone.stage4.block": "extradw", "backbone.stage[3,4].block": "uib"}
+
+    def identities(names: list[str]) -> set[str]:
+        return {job.identity for job in plan(folder, retrofit={name: swaps[name] for name in names}).jobs}
+
+    assert not identities(list(swaps)) & identities(list(swaps)[::-1])
+    swaps["backbone.stage4.block"] = swaps.pop("backbone.stage[3,4].block")
+    swaps["backbone.stage3.block"] = "extradw"
+    assert identities(list(swaps)) == identities(list(swaps)[::-1]), "no slot is named twice"
+
+
+def test_parts_of_installed_packages_are_known_by_their_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {job.identity for job in plan(folder).jobs}
+    part = get_part("nwd")
+    monkeypatch.setitem(registry._PARTS, "nwd", dataclasses.replace(part, origin=Origin("my-parts", "1.0")))
+    after = {job.identity for job in plan(folder).jobs}
+    assert len(before & after) == 2, "the base has no such part"
+    (folder.parent / "mine.py").write_text("class Edited: ...")
+    monkeypatch.setattr(inspect, "getfile", lambda build: str(folder.parent / "mine.py"))
+    assert len(after & {job.identity for job in plan(folder).jobs}) == 2
+
+
+def test_two_names_for_the_very_same_runs_are_refused(folder: Path) -> None:
+    with pytest.raises(DetrofitError, match=r"'base' and 'other' make the very same runs; leave one of them out"):
+        plan(folder, variants={"other": {"train.val_split": "test"}})
+
+
+def test_finished_runs_that_are_not_asked_for_now_are_kept_aside(folder: Path) -> None:
+    run_study(plan(folder))
+    results = run_study(plan(folder, seeds=1, variants={"siou": {"loss.box": "siou"}}))
+    aside = {(record["variant"], record["seed"]) for record in results["set_aside"]}
+    assert aside == {("base", 1), ("nwd", 0), ("nwd", 1)}
+    shutil.rmtree(folder / "jobs")
+    assert len(plan(folder).done) == 4, "in a new clone, where results.json is all there is"
+    assert not (folder / "jobs").exists(), "a plan writes nothing"
+    assert run_study(plan(folder))["comparisons"][0]["seeds"] == [0, 1] and len(started(folder)) == 5
+
+
 def test_finished_runs_that_the_study_can_no_longer_use_are_told_of(folder: Path) -> None:
     run_study(plan(folder))
     assert plan(folder).unused == plan(folder, variants={"siou": {"loss.box": "siou"}}).unused == []
@@ -136,8 +179,10 @@ def test_of_two_records_of_a_run_the_finished_one_counts(folder: Path) -> None:
     record.write_text(
         json.dumps({**done, "status": "failed", "error": "an older try, before results.json was fetched"})
     )
-    assert len(plan(folder).done) == 4
-    assert json.loads(record.read_text()) == done
+    planned = plan(folder)
+    assert len(planned.done) == 4
+    run_study(planned)
+    assert json.loads(record.read_text()) == done and len(started(folder)) == 4
 
 
 def test_a_folder_that_is_called_like_a_kind_of_weights_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,3 +102,15 @@ def test_what_chose_nothing_is_one_line(tmp_path, content, line):
         file.write_text(content)
     with pytest.raises(DetrofitError, match=line):
         parse_traded([file])
+
+
+def test_a_point_that_cannot_be_scored_is_a_failed_run_and_is_tried_again(planned, monkeypatch):
+    known = base_records(planned)
+    file = run_folder(planned.folder, planned.jobs[0].name) / BEST
+    whole = file.read_bytes()
+    file.write_bytes(whole[:100])
+    broken, good = traded_records(planned.study.traded, planned.jobs, known, planned.folder)
+    assert (broken["status"], good["status"]) == ("failed", "done") and str(planned.folder) not in broken["error"]
+    file.write_bytes(whole)
+    again = traded_records(planned.study.traded, planned.jobs, known | {broken["identity"]: broken}, planned.folder)
+    assert [each["status"] for each in again] == ["done", "done"]

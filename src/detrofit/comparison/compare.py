@@ -20,11 +20,17 @@ from detrofit.comparison.jobs import (
     record_file,
     record_head,
     record_name,
-    run_folder,
     study_jobs,
     write_record,
 )
-from detrofit.comparison.latencies import HERE, Measurement, measure_latencies, measurement_identity, read_bench
+from detrofit.comparison.latencies import (
+    HERE,
+    Measurement,
+    are_outdated,
+    measure_latencies,
+    measurement_identity,
+    read_bench,
+)
 from detrofit.comparison.looks import Look, with_look
 from detrofit.comparison.report.changes import differing
 from detrofit.comparison.report.files import remember_data, write_reports
@@ -52,7 +58,7 @@ class PlannedStudy:
     jobs: list[Job]
     done: frozenset[str]  # identities
     looks: list[Look]
-    unused: list[str]  # sentences on finished runs that the study can no longer use
+    known: dict[str, Record]  # all that the folder has, by identity
 
     @property
     def names(self) -> list[str]:
@@ -64,17 +70,22 @@ class PlannedStudy:
         """What its seeds can show."""
         return str(self.results([])["reach"])
 
+    @property
+    def unused(self) -> list[str]:
+        """Sentences on finished runs that the study can no longer use."""
+        return unused_runs(self.jobs, self.known)
+
     def results(self, records: Sequence[Record], latency: Sequence[Measurement] = ()) -> Results:
-        """What follows from such records."""
-        return study_results(self.study, self.data, records, self.folder.absolute().name, latency, self.looks)
+        """What follows from such records; finished ones of the folder that are not among them are kept aside."""
+        name, here = self.folder.absolute().name, {record["identity"] for record in records}
+        aside = [record for identity, record in self.known.items() if is_done(record) and identity not in here]
+        return study_results(self.study, self.data, records, name, latency, self.looks) | {"set_aside": aside}
 
 
 def plan_study(study: Study, folder: Path) -> PlannedStudy:
     """The jobs of a study, none of them started.
 
     Raises DetrofitError for anything wrong with weights, data, folder or predictions.
-
-    Runs that results.json alone knows, as in a new clone, get records of their own, so that none is ever lost.
     """
     settings, base = study.settings, study.base.experiment
     for weights in {variant.experiment.weights for variant in study.variants} - {NO_WEIGHTS, IMAGENET_WEIGHTS}:
@@ -85,13 +96,8 @@ def plan_study(study: Study, folder: Path) -> PlannedStudy:
         read_external(settings.external, data.open_test())
     jobs = study_jobs(study, data)
     known = known_records(folder)
-    for record in known.values():
-        file = record_file(folder, record_name(record))
-        if not file.exists() or (is_done(record) and not is_done(read_json(file))):
-            write_record(folder, file.stem, record)
     done = {job.identity for job in jobs if is_done(known.get(job.identity))}
-    looks = kept(folder, "looks")
-    return PlannedStudy(study, folder, data, jobs, frozenset(done), looks, unused_runs(jobs, known))
+    return PlannedStudy(study, folder, data, jobs, frozenset(done), kept(folder, "looks"), known)
 
 
 def unused_runs(jobs: Sequence[Job], known: Mapping[str, Record]) -> list[str]:
@@ -141,6 +147,7 @@ def _run_study(
 ) -> Results:
     latency = [*kept(planned.folder, "latency"), *(read_bench(file, planned.names) for file in bench)]
     settings, known = planned.study.settings, known_records(planned.folder)
+    _write_missing_records(known, planned.folder)
     others = external_records(settings.external, planned.data, settings.resamples, planned.folder, known)
 
     records = run_jobs(
@@ -151,6 +158,7 @@ def _run_study(
     records += traded_records(planned.study.traded, planned.jobs, by_identity, planned.folder, say)
     latency = study_latencies(planned, records, latency, say)
     results = with_look(planned.results([*records, *others], latency))
+    write_results(results, planned.folder)
     remember_data(planned.folder, planned.data.path)
     pictures = pictures_if_possible(results, planned.data.open_test, [planned.folder], say)
     write_reports(results, planned.folder, pictures)
@@ -158,6 +166,14 @@ def _run_study(
         first = results["variants"][0]["failed"][0]["error"]
         raise DetrofitError(f"no run of the base succeeded, so that nothing can be compared: {first}")
     return results
+
+
+def _write_missing_records(known: Mapping[str, Record], folder: Path) -> None:
+    """Give runs that results.json alone knows, as in a new clone, records of their own, so that none is ever lost."""
+    for record in known.values():
+        file = record_file(folder, record_name(record))
+        if not file.exists() or (is_done(record) and not is_done(read_json(file))):
+            write_record(folder, file.stem, record)
 
 
 def kept(folder: Path, key: str) -> list[dict[str, Any]]:
@@ -175,14 +191,15 @@ def study_latencies(
     done = {record["variant"] for record in records if record["status"] == "done"}
     variants = [each for each in planned.study.all_variants if each.name in done]
     if rounds and variants and variants[0].name == BASE:
-        identity = measurement_identity(variants, classes, rounds)
-        if by_source.get(HERE, {}).get("identity") != identity:
-            files = trained_files(records, planned.folder)
-            by_source[HERE] = measure_latencies(variants, files, classes, planned.folder / "exports", rounds, say)
+        identity, exports = measurement_identity(variants, classes, rounds), planned.folder / "exports"
+        files = trained_files(records, planned.folder)
+        if by_source.get(HERE, {}).get("identity") != identity or are_outdated(files, exports):
+            by_source[HERE] = measure_latencies(variants, files, classes, exports, rounds, say)
     return list(by_source.values())
 
 
 def trained_files(records: Sequence[Record], folder: Path) -> dict[str, Path]:
-    """The model file of each variant's first run that is in the folder of the study."""
-    files = [(record["variant"], run_folder(folder, record_name(record)) / BEST) for record in reversed(records)]
+    """The model file of each variant's first run that is in the folder of the study, whatever the run was called."""
+    done = [record for record in reversed(records) if is_done(record)]
+    files = [(record["variant"], (folder / record["predictions"]).parent / BEST) for record in done]
     return {name: file for name, file in files if file.is_file()}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import inspect
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from detrofit.comparison.splits import StudyData
-from detrofit.comparison.study import Study
+from detrofit.comparison.study import Study, Variant
 from detrofit.config.schema import AUTO_WEIGHTS, IMAGENET_WEIGHTS, NO_WEIGHTS, Experiment
 from detrofit.errors import DetrofitError
 from detrofit.files import file_digest, write_file
+from detrofit.parts.registry import get_part
+from detrofit.parts.retrofit import expand_address
 from detrofit.training.workers import MAX_WORKERS
 from detrofit.version import __version__
 from detrofit.weights.fetch import is_remote
@@ -49,21 +52,30 @@ class Job:
 
 
 def study_jobs(study: Study, data: StudyData) -> list[Job]:
-    """All jobs, seed after seed, so that a study that is stopped early compares what it has."""
-    return [
-        _job(variant.name, variant.experiment, seed, study.settings.resamples, data)
+    """All jobs, seed after seed, so that a study that is stopped early compares what it has.
+
+    DetrofitError where two variants make the very same runs, as with one file under two names.
+    """
+    jobs = [
+        _job(variant, seed, study.settings.resamples, data)
         for seed in study.settings.seeds
         for variant in study.variants
     ]
+    first: dict[str, Job] = {}
+    for job in jobs:
+        if (other := first.setdefault(job.identity, job)) is not job:
+            raise DetrofitError(f"'{other.variant}' and '{job.variant}' make the very same runs; leave one of them out")
+    return jobs
 
 
-def _job(name: str, experiment: Experiment, seed: int, resamples: int, data: StudyData) -> Job:
-    train = experiment.train.model_copy(update={"val_split": data.val_split})
-    own = experiment.model_copy(update={"seed": seed, "train": train})
-    return Job(name, seed, own, data, resamples, _identity(own, data, resamples))
+def _job(variant: Variant, seed: int, resamples: int, data: StudyData) -> Job:
+    train = variant.experiment.train.model_copy(update={"val_split": data.val_split})
+    own = variant.experiment.model_copy(update={"seed": seed, "train": train})
+    identity = _identity(own, variant.described["slots"], data, resamples)
+    return Job(variant.name, seed, own, data, resamples, identity)
 
 
-def _identity(experiment: Experiment, data: StudyData, resamples: int) -> str:
+def _identity(experiment: Experiment, slots: Mapping[str, Any], data: StudyData, resamples: int) -> str:
     """Digest of all that decides a run's outcome; where it runs and is kept does not."""
     values = experiment.model_dump(mode="json")
     decisive = {key: value for key, value in values.items() if key not in (*_PLACES, "data", "plugins", "weights")}
@@ -76,8 +88,28 @@ def _identity(experiment: Experiment, data: StudyData, resamples: int) -> str:
         "test": data.test_split,
         "resamples": resamples,
         "detrofit": __version__,
+        **_order_that_counts(experiment.retrofit),
+        **_installed_parts(slots, experiment.plugins),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _order_that_counts(retrofit: Mapping[str, Any]) -> dict[str, Any]:
+    """The addresses in their order where they name a slot twice, since the last counts; else nothing."""
+    named = [single for address in retrofit for single in expand_address(address)]
+    return {"order": list(retrofit)} if len(set(named)) < len(named) else {}
+
+
+def _installed_parts(slots: Mapping[str, Any], plugins: Sequence[Path]) -> dict[str, Any]:
+    """Parts that other installed packages declare: package, version and a digest of the part's file; else nothing."""
+    known = ("detrofit", *(file.name for file in plugins))
+    parts = map(get_part, sorted({choice["part"] for choice in slots.values()}))
+    found = {
+        part.name: [part.origin.source, part.origin.version, digest_of_file(Path(inspect.getfile(part.build)))]
+        for part in parts
+        if part.origin.source not in known
+    }
+    return {"parts": found} if found else {}
 
 
 def _path_of(weights: str) -> Path | str:
@@ -204,7 +236,7 @@ def read_json(file: Path) -> Any:
         version = content["detrofit"]
     except (OSError, ValueError, KeyError, TypeError):
         raise DetrofitError(
-            f"{file} is cut off or no file of a study; remove it, the rest of the study stays"
+            f"{file} is cut off, or no file of a study: put back a whole copy, or remove it: all else stays"
         ) from None
     if version != __version__:
         raise DetrofitError(
@@ -221,6 +253,6 @@ def known_records(folder: Path) -> dict[str, Record]:
         content = read_json(file)
         if "runs" not in content:
             raise DetrofitError(f"{file} is not of a study: give the study another --out")
-        records += content["runs"]
+        records += [*content["runs"], *content.get("set_aside", [])]
     records += [read_json(file) for file in sorted((folder / "jobs").glob("*.json"))]
     return {record["identity"]: record for record in sorted(records, key=is_done)}

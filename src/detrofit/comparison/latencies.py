@@ -4,9 +4,11 @@ and the same of another device, from a file of `detrofit bench`."""
 from __future__ import annotations
 
 import datetime
+import filecmp
 import hashlib
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -21,6 +23,7 @@ from detrofit.errors import DetrofitError
 
 Measurement = dict[str, Any]
 HERE = "study"
+UNTRAINED = "untrained"  # folder of models with random weights
 _NEEDED_MODULES = {"torch": (), "onnxruntime": ("onnx",), "openvino": ("onnx", "openvino")}
 
 
@@ -34,6 +37,12 @@ def measurement_identity(variants: Sequence[Variant], class_names: Sequence[str]
     models = [[each.name, each.experiment.imgsz, each.described["model"], each.described["slots"]] for each in variants]
     content = json.dumps([models, list(class_names), rounds, installed_runtimes()], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def are_outdated(trained: Mapping[str, Path], folder: Path) -> bool:
+    """Whether `folder` holds models other than these trained ones under their names, as of a shorter training."""
+    kept = {file: folder / f"{name}.safetensors" for name, file in trained.items()}
+    return any(old.is_file() and not filecmp.cmp(old, file, shallow=False) for file, old in kept.items())
 
 
 def measure_latencies(
@@ -166,14 +175,13 @@ def _entry(name: str, runtime: str, content: Mapping[str, Any]) -> dict[str, Any
 
 
 def _model_file(variant: Variant, trained: Mapping[str, Path], class_names: Sequence[str], folder: Path) -> Path:
-    """The variant's model file in `folder`, under its own name."""
-    import shutil
-
-    target = folder / f"{variant.name}.safetensors"
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """The variant's model file in `folder`, by its name; one of random weights lies apart, lest it be shipped."""
     if variant.name in trained:
+        target = folder / f"{variant.name}.safetensors"
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(trained[variant.name], target)
         return target
+    target = folder / UNTRAINED / f"{variant.name}.safetensors"
     from detrofit.training.prepare import make_model
     from detrofit.training.state import Progress
     from detrofit.weights.model_file import ModelInfo, save_model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from detrofit.randomness import derive_seed
 
 HELD_OUT_SHARE = 0.15
 FEWEST_HELD_OUT = 8
+USUAL_SPLITS = ("val", "test")  # of which one may be missing
 READERS = 8  # threads that read pictures for the digest of the data
 
 
@@ -64,7 +66,9 @@ def prepare_data(source: Path, val_split: str, test_split: str, folder: Path) ->
         source = path
     indices = [dataset.split(name) for name in ("train", val_split, test_split)]
     notes += _absent_classes(indices[-1])
-    digest = data_digest(indices)
+    pictures = [picture_digests(index) for index in indices]
+    notes += _shared_pictures([index.split for index in indices], pictures)
+    digest = data_digest(indices, pictures)
     names, objects = tuple(dataset.class_names), count_objects(indices[-1])
     return StudyData(source.absolute(), val_split, test_split, digest, names, tuple(notes), objects)
 
@@ -79,22 +83,44 @@ def count_objects(index: DetectionIndex) -> dict[str, int]:
     return counts | {f"AP/{name}": count for name, count in zip(index.class_names, by_class, strict=True)}
 
 
-def data_digest(splits: Sequence[DetectionIndex]) -> str:
-    """A digest of all splits that a study uses, in the order train, val, test."""
-    return hashlib.sha256("".join(index_digest(index) for index in splits).encode()).hexdigest()
+def data_digest(splits: Sequence[DetectionIndex], pictures: Sequence[Sequence[str]]) -> str:
+    """A digest of all splits that a study uses, in the order train, val, test: annotations, names and picture files."""
+    parts = []
+    for index, digests in zip(splits, pictures, strict=True):
+        digest = index.hashed()
+        digest.update("".join(digests).encode())
+        parts.append(digest.hexdigest())
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def index_digest(index: DetectionIndex) -> str:
-    """A digest of a split's annotations, names and picture files."""
-    digest = index.hashed()
+def picture_digests(index: DetectionIndex) -> list[str]:
+    """A digest of each picture file of a split."""
     with ThreadPoolExecutor(READERS) as pool:
-        for picture in pool.map(file_digest, map(index.path, range(len(index)))):
-            digest.update(picture.encode())
-    return digest.hexdigest()
+        return list(pool.map(file_digest, map(index.path, range(len(index)))))
+
+
+def _shared_pictures(names: Sequence[str], pictures: Sequence[Sequence[str]]) -> list[str]:
+    """A sentence for each two splits that have pictures in common; DetrofitError where that is most of the second."""
+    notes = []
+    for (one, first), (other, second) in itertools.combinations(zip(names, map(set, pictures), strict=True), 2):
+        shared = len(first & second)
+        if 2 * shared > len(second):
+            raise DetrofitError(
+                f"{shared} of {len(second)} pictures of '{other}' are in '{one}' as well, so that a verdict would mean "
+                "nothing: divide the data anew, or leave one of the two out, and a part of train takes its place"
+            )
+        if shared:
+            notes.append(f"{shared} of {len(second)} pictures of '{other}' are in '{one}' as well")
+    return notes
 
 
 def _single_split(dataset: Dataset, val_split: str, test_split: str) -> str | None:
-    present = [name for name in dict.fromkeys((val_split, test_split)) if name in dataset.splits]
+    """The one of both that there is; None where there are two. A slip of spelling does not make one of them absent."""
+    asked = dict.fromkeys((val_split, test_split))
+    present = [name for name in asked if name in dataset.splits]
+    for name in asked:
+        if name not in present and (name not in USUAL_SPLITS or name in dataset.reader.absent):
+            dataset.split(name)  # says what there is
     if not present:
         raise DetrofitError(
             f"{dataset.source} has neither '{val_split}' nor '{test_split}'; a verdict needs one of them"

@@ -100,7 +100,7 @@ def read_study(file: Path) -> dict[str, Any]:
     values = read_yaml(file)
     root = yaml.compose(file.read_text("utf-8"))
     for key, value in root.value if isinstance(root, yaml.MappingNode) else []:
-        if key.value in ("variants", "traded") and isinstance(value, yaml.MappingNode):
+        if key.value in ("variants", "traded", "external") and isinstance(value, yaml.MappingNode):
             refuse_same_names(name.value for name, _ in value.value)
     return values
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,13 +63,13 @@ def traded_records(
             head = _head(variant, job)
             known = records.get(head["identity"])
             trained = run_folder(folder, job.name) / BEST
-            if known is not None:
+            if known is not None and is_done(known):
                 found.append({**known, "variant": variant.name, "seed": job.seed})
             elif not trained.is_file():
                 say(f"'{variant.name}' has no seed {job.seed}: the base's model file is not in this folder")
             else:
                 say(f"scoring {variant.name}, seed {job.seed}")
-                found.append(_record(head, variant, job, trained, folder))
+                found.append(_scored(head, variant, job, trained, folder))
     return found
 
 
@@ -87,6 +88,14 @@ def _head(variant: Variant, job: Job) -> Record:
         "experiment": portable(experiment.model_dump(mode="json")),
         "status": "done",
     }
+
+
+def _scored(head: Record, variant: Variant, job: Job, trained: Path, folder: Path) -> Record:
+    """The record of a point, or of why it cannot be scored, which is tried again the next time."""
+    try:
+        return _record(head, variant, job, trained, folder)
+    except DetrofitError as error:
+        return {**head, "status": "failed", "error": str(error).replace(f"{folder}{os.sep}", "")}
 
 
 def _record(head: Record, variant: Variant, job: Job, trained: Path, folder: Path) -> Record:

@@ -25,6 +25,22 @@ def test_variants_of_both_are_compared_and_corrected_together() -> None:
     assert [each["source"] for each in joined["latency"]] == ["study", "b"], "times of two sittings are not mixed"
 
 
+def test_measurements_of_one_name_stay_apart_whatever_the_studies_are_called() -> None:
+    studies = []
+    for name, variant, factor in (("a", ONE, 1.0), ("b", TWO, 2.0), ("b", Drawn("three", 0.5), 3.0)):
+        study = drawn_study((BASE, variant), epochs=2, name=name)
+        own = {**study["latency"][0], "rounds": 50 * factor}
+        studies.append({**study, "latency": [own, {**own, "source": "board.json", "rounds": 60 * factor}]})
+    names = [each["source"] for each in join_studies(studies)["latency"]]
+    assert names == ["study", "board.json", "b", "b, board.json", "b (2)", "b, board.json (2)"]
+
+
+def test_the_same_data_may_be_called_otherwise() -> None:
+    first, second = drawn_study((BASE, ONE), epochs=2, name="a"), drawn_study((BASE, TWO), epochs=2, name="b")
+    first["variants"][0]["configuration"]["data"], second["variants"][0]["configuration"]["data"] = "cards", "data.yaml"
+    assert len(join_studies([first, second])["variants"]) == 3
+
+
 def test_more_seeds_of_the_same_variants_are_added() -> None:
     whole = drawn_study((BASE, ONE), seeds=8, epochs=2)
     parts = [

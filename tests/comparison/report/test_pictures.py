@@ -13,7 +13,7 @@ from detrofit.comparison.report import files
 from detrofit.comparison.report.content import Content
 from detrofit.comparison.report.differing_pictures import Sights, look, study_test_split
 from detrofit.comparison.report.pictures import picture_blocks
-from detrofit.comparison.splits import data_digest, prepare_data
+from detrofit.comparison.splits import data_digest, picture_digests, prepare_data
 from detrofit.data.demo import draw_demo_dataset
 from detrofit.data.index import DetectionIndex
 from detrofit.data.open import open_dataset
@@ -48,7 +48,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pat
     dataset = open_dataset(root / "data")
     index = dataset.split("test")
     results = drawn_study((BASE, Drawn("new", 1.0)), seeds=2, classes=index.class_names, epochs=0)
-    results["data"]["digest"] = data_digest([dataset.split(name) for name in ("train", "val", "test")])
+    splits = [dataset.split(name) for name in ("train", "val", "test")]
+    results["data"]["digest"] = data_digest(splits, [picture_digests(each) for each in splits])
     results["latency"] = []
     for run in results["runs"]:
         file = root / "study" / run["predictions"]

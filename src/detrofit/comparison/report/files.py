@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from detrofit.comparison.analysis import FORMAT, RESULTS, Results, analyse, write_results
+from detrofit.comparison.analysis import FORMAT, RESULTS, Results, analyse
 from detrofit.comparison.jobs import read_json
 from detrofit.comparison.latencies import read_bench
 from detrofit.comparison.report.content import Content
@@ -53,10 +53,9 @@ def add_latencies(results: Results, files: Sequence[Path]) -> Results:
 
 
 def write_reports(results: Results, folder: Path, pictures: Sequence[Block] = ()) -> None:
-    """Write results.json, the tables, the figures as SVG and PDF, and report.html into a folder."""
+    """Write the tables, the figures as SVG and PDF, and report.html into a folder."""
     content = Content(results)
     charts = study_charts(content)
-    write_results(results, folder)
     write_file(folder / "table.csv", table_csv(content))
     write_file(folder / "table.tex", table_tex(content))
     write_file(folder / "table.md", table_md(content))

@@ -8,6 +8,7 @@ from typing import Any
 
 from detrofit.comparison.analysis import Results, analyse
 from detrofit.comparison.jobs import is_done
+from detrofit.comparison.latencies import HERE
 from detrofit.comparison.report.changes import differing
 from detrofit.comparison.statistics import MOST_SEEDS
 from detrofit.errors import DetrofitError
@@ -72,7 +73,8 @@ def _different(what: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> l
     if one["kind"] != other["kind"]:
         return [f"{what} differs: {one['kind']}, {other['kind']}"]
     rows = differing(one.get("configuration") or one["changes"], other.get("configuration") or other["changes"])
-    return [f"{what} differ in {', '.join(key for key, _, _ in rows)}"] if rows else []
+    keys = [key for key, _, _ in rows if key != "data"]  # its name, where the digest tells its content
+    return [f"{what} differ in {', '.join(keys)}"] if keys else []
 
 
 def _other_runs(first: Results, other: Results) -> list[str]:
@@ -93,6 +95,13 @@ def _latencies(studies: Sequence[Results]) -> list[dict[str, Any]]:
         for measurement in results.get("latency", []):
             if measurement in found:
                 continue
-            taken = any(each["source"] == measurement["source"] for each in found)
-            found.append({**measurement, "source": results["study"]} if taken else measurement)
+            found.append({**measurement, "source": _free_name(measurement["source"], results["study"], found)})
     return found
+
+
+def _free_name(source: str, study: str, found: Sequence[Mapping[str, Any]]) -> str:
+    """What a measurement is called among others: as it was, or with its study's name, and a number at need."""
+    taken = {each["source"] for each in found}
+    own = study if source == HERE else f"{study}, {source}"
+    names = (source, own, *(f"{own} ({number})" for number in itertools.count(2)))
+    return next(name for name in names if name not in taken)
