@@ -103,5 +103,5 @@ def _free_name(source: str, study: str, found: Sequence[Mapping[str, Any]]) -> s
     """What a measurement is called among others: as it was, or with its study's name, and a number at need."""
     taken = {each["source"] for each in found}
     own = study if source == HERE else f"{study}, {source}"
-    names = (source, own, *(f"{own} ({number})" for number in itertools.count(2)))
+    names = itertools.chain((source, own), (f"{own} ({number})" for number in itertools.count(2)))
     return next(name for name in names if name not in taken)
