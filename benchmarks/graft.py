@@ -22,7 +22,6 @@ import argparse
 import datetime
 import json
 import math
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -57,17 +56,20 @@ from detrofit.grafting.additivity import kendall_tau
 from detrofit.grafting.assemble import assemble_choices, model_file
 from detrofit.grafting.budget import BudgetError, parse_budget
 from detrofit.grafting.choice import Choice
+from detrofit.grafting.clock import now_and_then
 from detrofit.grafting.cost import cost_library
 from detrofit.grafting.finish import finish
 from detrofit.grafting.graft import GraftResult, graft
 from detrofit.grafting.library import KEEP, Candidate
+from detrofit.grafting.runs import first_difference
 from detrofit.grafting.score import Scorer, score_library, settled
 from detrofit.grafting.training import train_library
 from detrofit.grafting.workshop import Workshop
 from detrofit.model.costs import count_parameters
 from detrofit.parts.retrofit import expand_address
-from detrofit.training.run_folder import BEST, CONFIG, METRICS, read_config
+from detrofit.training.run_folder import BEST, METRICS, RunFolder, read_config
 from detrofit.training.score import score_file
+from detrofit.training.state import FILE as STATE
 from detrofit.weights.model_file import load_model
 
 UNIFORM: dict[str, Any] = {"slots": (BLOCKS, NECK), "candidates": (EXTRADW, NARROW)}  # one candidate a slot
@@ -94,21 +96,28 @@ TUNED = (*CONTROLS, "stage 4", "stages 2 to 4")  # the growing share of the back
 
 
 def teacher(bench: Bench) -> Row:
-    """Train the teacher, or take what benchmarks/results.py trained alike."""
-    known = bench.known_teacher
-    if known is None or not (known / BEST).exists():
-        return scored(bench.train("teacher"))
+    """Train the teacher, or copy what benchmarks/results.py trained alike, unless either has been done or begun."""
+    known, minutes = bench.known_teacher, bench.teacher.with_name("minutes")
+    begun = any(bench.teacher.with_name(name).exists() for name in (BEST, STATE))
+    if known is not None and (known / BEST).exists() and not begun:
+        _copy_teacher(bench, known, minutes)
+    row = scored(bench.train("teacher"))
+    return row | ({"minutes": float(minutes.read_text())} if minutes.exists() else {})
+
+
+def _copy_teacher(bench: Bench, known: Path, minutes: Path) -> None:
+    """Copy a finished training, its model last, and note what it took; DetrofitError where it is another one."""
     wanted, found = load_experiment(bench.values()), read_config(known)
-    names = ("model", "retrofit", "imgsz", "seed", "augment", "train")
-    if any(getattr(found, name) != getattr(wanted, name) for name in names):
-        raise DetrofitError(f"{known} was trained otherwise; leave --teachers out")
-    minutes = read_record(results.RECORD).get(known.name, {}).get("core minutes")
-    if minutes is None:
+    # What `auto` found there is not told by its configuration; without a network it is nothing.
+    if difference := first_difference(found, wanted.model_copy(update={"weights": found.weights})):
+        raise DetrofitError(f"{known} was trained with another '{difference}'; leave --teachers out")
+    taken = read_record(results.RECORD).get(known.name, {}).get("core minutes")
+    if taken is None:
         raise DetrofitError(f"{results.RECORD} does not tell what {known} took; leave --teachers out")
-    bench.teacher.parent.mkdir(parents=True, exist_ok=True)
-    for name in (CONFIG, METRICS, BEST):
-        shutil.copyfile(known / name, bench.teacher.with_name(name))
-    return scored(bench.teacher) | {"minutes": minutes}
+    RunFolder(bench.teacher.parent, writes=True).write_config(wanted)
+    write_file(bench.teacher.with_name(METRICS), (known / METRICS).read_bytes())
+    write_file(minutes, str(taken))
+    write_file(bench.teacher, (known / BEST).read_bytes())
 
 
 def control(bench: Bench) -> Row:
@@ -215,7 +224,10 @@ def _after(finished: Row, name: str) -> Row | None:
 
 
 def _tau(entries: list[Row], score: str) -> Row | None:
-    return kendall_tau([each["predicted_loss"] for each in entries], [each[score]["total"] for each in entries])
+    """Over those that answer in numbers."""
+    pairs = [(each["predicted_loss"], each[score]["total"]) for each in entries]
+    sound = [pair for pair in pairs if None not in pair and all(map(math.isfinite, pair))]
+    return kendall_tau([predicted for predicted, _ in sound], [measured for _, measured in sound])
 
 
 def test(bench: Bench) -> Row:
@@ -275,14 +287,11 @@ def _do(part: str, bench: Bench) -> None:
     clock = bench.folder / f"{step}.minutes"
     before = float(clock.read_text()) if clock.exists() else 0.0
     started = results.core_minutes()
-    try:
+    with now_and_then(lambda: write_file(clock, str(before + results.core_minutes() - started))):
         row = STEPS[step](bench)
-    finally:
-        minutes = before + results.core_minutes() - started
-        write_file(clock, str(minutes))
     facts = {
         "local": bench.local,
-        "minutes": minutes,
+        "minutes": float(clock.read_text()),
         "date": str(datetime.date.today()),
         "threads": torch.get_num_threads(),
         "machine": describe_machine()["processor"],

@@ -12,7 +12,7 @@ import results
 from detrofit.config.load import load_experiment, merge_dotted
 from detrofit.errors import DetrofitError
 from detrofit.evaluation.curves import read_metrics
-from detrofit.grafting.finish import train_in
+from detrofit.grafting.runs import train_in
 from detrofit.grafting.workshop import GraftSettings, Workshop, open_workshop
 from detrofit.model.costs import count_parameters
 from detrofit.training.run_folder import BEST, METRICS
@@ -55,7 +55,7 @@ class Bench:
 
     def train(self, name: str, **changes: Any) -> Path:
         """The best model file of a training, gone on with if it was stopped."""
-        return train_in(self.folder / name, lambda: load_experiment(self.values(name=name, **changes)))
+        return train_in(self.folder / name, load_experiment(self.values(name=name, **changes)))
 
     @property
     def teacher(self) -> Path:

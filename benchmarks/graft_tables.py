@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from detrofit.grafting.additivity import tau_text
 from detrofit.grafting.library import KEEP
 
 Row = dict[str, Any]
@@ -42,7 +44,7 @@ def _findings(name: str, record: dict[str, Row]) -> Iterator[str]:
         if tau:
             yield (
                 f"Kendall's tau of predicted and measured loss {when} fine-tuning, {tau['number']} assemblies: "
-                f"{tau['tau']:.2f} (95 %: {tau['low']:.2f} to {tau['high']:.2f})"
+                + tau_text(tau)
             )
 
 
@@ -123,7 +125,7 @@ def _before_and_after(row: Callable[..., list[str]], label: str, name: str, each
 
 
 def _row(
-    tested: Row, label: str, ap: float, cost: Row | None = None, *, test: str = "", minutes: float | None = None,
+    tested: Row, label: str, ap: float | None, cost: Row | None = None, *, test: str = "", minutes: float | None = None,
     parameters: int | None = None, ratio: float | None = None,
 ) -> list[str]:  # fmt: skip
     """The cells of a line."""
@@ -135,7 +137,7 @@ def _row(
         label,
         f"{parameters / 1e6:.2f}" if parameters else "",
         latency,
-        f"{100 * ap:.1f}",
+        "-" if ap is None or math.isnan(ap) else f"{100 * ap:.1f}",  # of what does not answer in numbers
         f"{100 * tested[test]['AP']:.1f}" if test in tested else "",
         "" if minutes is None else f"{minutes:.1f}",
     ]

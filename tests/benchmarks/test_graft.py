@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
+import shutil
+from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from detrofit.config.load import load_experiment, merge_dotted
+from detrofit import DetrofitError
+from detrofit.config.load import load_experiment
+from detrofit.config.schema import Experiment
 from detrofit.data.demo import draw_demo_dataset
 from detrofit.grafting import score
-from detrofit.training.loop import train
+from detrofit.grafting.additivity import kendall_tau
+from detrofit.training.run_folder import BEST, METRICS, RunFolder
+from detrofit.weights.model_file import ModelInfo, save_model
+from tests.distillation.tiny_models import tiny_model
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 TINY: dict[str, Any] = {
@@ -117,25 +125,56 @@ def test_what_tells_most_is_done_first_and_the_test_split_comes_last(
     assert listed[-2:] == ["demo-0/test", "demo-1/test"]
 
 
-@pytest.mark.slow
 def test_a_teacher_that_is_there_is_taken_unless_it_was_trained_otherwise(
-    script: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graft, results = script("graft"), script("results")
     bench = small(script, monkeypatch, (0,))
-    known = train(load_experiment(merge_dotted({"data": data / "demo", "runs": tmp_path / "runs", "name": "demo-0"},
-                                               {**bench.RECIPE, "imgsz": 64}))).folder  # fmt: skip
-    (tmp_path / "results.json").write_text(json.dumps({"demo-0": {"core minutes": 7.5}}))
-    monkeypatch.setattr(results, "RECORD", tmp_path / "results.json")
-    record = tmp_path / "record.json"
-    options = ["--data", data, "--runs", tmp_path / "grafts", "--record", record, "--teachers", known.parent]
-    assert run(graft, monkeypatch, *options, "--only", "demo-0/teacher") == 0
-    row = json.loads(record.read_text())["demo-0/teacher"]
-    assert (row["minutes"], row["epochs"]) == (7.5, 1)
-    record.unlink()
+    known, record = tmp_path / "runs" / "demo-0", tmp_path / "results.json"
+    record.write_text(json.dumps({"demo-0": {"core minutes": 7.5}}))
+    monkeypatch.setattr(results, "RECORD", record)
+    given = Namespace(data=tmp_path, runs=tmp_path / "grafts", teachers=known.parent, record=tmp_path / "record.json",
+                      steps=2, batch=4, rounds=6, runtime="torch", finish=1)  # fmt: skip
+    one = bench.Bench("demo-0", given)
+    finished_run(known, load_experiment(one.values(weights="auto", name="demo-0")))
+    row = graft.teacher(one)
+    assert (row["minutes"], row["epochs"], row["val AP"]) == (7.5, 1, 0.25)
+    shutil.rmtree(known)
+    assert graft.teacher(one) == row, "the copy stays, and tells what it took"
+    finished_run(known, load_experiment(one.values(name="demo-0")))
     monkeypatch.setattr(bench, "RECIPE", {**bench.RECIPE, "train.lr": 1e-3})
-    assert run(graft, monkeypatch, *options, "--only", "demo-0/teacher") == 1
-    assert "demo-0 was trained otherwise; leave --teachers out" in capsys.readouterr().err
+    with pytest.raises(DetrofitError, match=r"teacher holds a training with another 'train\.lr'"):
+        graft.teacher(one)
+    shutil.rmtree(given.runs)
+    with pytest.raises(DetrofitError, match=r"demo-0 was trained with another 'train\.lr'; leave --teachers out"):
+        graft.teacher(one)
+
+
+def finished_run(folder: Path, experiment: Experiment) -> None:
+    """What a training leaves, without one."""
+    RunFolder(folder, writes=True).write_config(experiment)
+    (folder / METRICS).write_text(json.dumps({"epoch": 1, "AP": 0.25}) + "\n")
+    save_model(folder / BEST, tiny_model(), ModelInfo("rtdetr-n", ("a", "b", "c"), (0, 1, 2), (64, 64)))
+
+
+def test_a_model_that_answers_in_no_numbers_is_a_dash_in_the_table_and_no_part_of_an_order(script: Any) -> None:
+    cost = {"parameters": 2e6, "ratio": 0.7, "ratio_low": 0.6, "ratio_high": 0.8}
+    good = {"name": "good", "keys": [], "score": {"ap": 0.5, "total": 0.1}, "cost": cost, "finished": None}
+    bad = {**good, "name": "bad", "score": {"ap": None, "total": None}}
+    record = {"machine": "one", "threads": 1, "date": "today"}
+    grafted = {**record, "winner": "good", "verdict": "good it is", "assembled": [good, bad]}
+    told = script("graft_tables").table({
+        "demo-0/control": {**record, "neck": {"ap": math.nan}},
+        "demo-0/graft": grafted,
+        "demo-0/assemblies": {**record, "tau before fine-tuning": kendall_tau([1, 2], [1, 2])},
+    })  # fmt: skip
+    assert "| demo-0 | neck: random numbers, no training |  |  | - |  |  |" in told
+    assert "| demo-0 | graft: assembled bad | 2.00 | 0.70 (0.60 to 0.80) | - |  |  |" in told
+    assert "2 assemblies: 1.00, too few for an interval" in told
+    order = [{"predicted_loss": number, "score": {"total": number}} for number in range(7)]
+    unsound = [{"predicted_loss": 9.0, "score": {"total": total}} for total in (None, math.nan)]
+    found = script("graft")._tau([*order, *unsound], "score")
+    assert (found["tau"], found["number"]) == (1, 7)
 
 
 @pytest.mark.slow

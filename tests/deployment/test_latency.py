@@ -14,7 +14,7 @@ import pytest
 from detrofit.cli import bench as bench_module
 from detrofit.cli.app import main
 from detrofit.deployment import latency
-from detrofit.deployment.latency import measure, measure_subjects
+from detrofit.deployment.latency import measure, measure_subjects, timing_device
 from detrofit.deployment.subjects import Subject, find_subjects
 from detrofit.deployment.turns import Spread, spread, take_turns
 from detrofit.errors import DetrofitError
@@ -45,6 +45,20 @@ def test_turns_begin_with_another_each_round_and_keep_results_apart(monkeypatch:
 def test_too_few_rounds_are_refused() -> None:
     with pytest.raises(DetrofitError, match="6 or more"):
         measure([], b"", rounds=5)
+
+
+@pytest.mark.parametrize(
+    ("device", "runtime", "timed"),
+    [
+        ("auto", "torch", None),
+        ("cuda:1", "torch", "cuda:1"),
+        ("cuda", "openvino", None),
+        ("mps", "onnx", None),
+        ("cpu", "onnx", "cpu"),
+    ],
+)
+def test_a_runtime_is_timed_on_the_device_as_far_as_it_has_that(device: str, runtime: str, timed: str | None) -> None:
+    assert timing_device(device, runtime) == timed
 
 
 def test_many_files_are_timed_few_at_a_time_each_beside_the_first(

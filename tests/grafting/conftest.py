@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from detrofit.data.demo import draw_demo_dataset
 from detrofit.data.open import open_dataset
 from detrofit.distillation.norms import reestimate_norms
 from detrofit.grafting.budget import parse_budget
-from detrofit.grafting.workshop import GraftSettings
+from detrofit.grafting.workshop import GraftSettings, Workshop
 from detrofit.weights.model_file import ModelInfo, save_model
 from tests.distillation.tiny_models import SETTINGS, SMALL, images
 
@@ -55,6 +57,22 @@ def quick(*budgets: str, **changes: Any) -> GraftSettings:
         "workers": 0,
     }
     return GraftSettings(**{**values, **changes})
+
+
+class SearchSplit:
+    """Six pictures that nobody looks at."""
+
+    split = "val"
+
+    def __len__(self) -> int:
+        return 6
+
+
+def bare_workshop(folder: Path, **changes: Any) -> Workshop:
+    """One that keeps and notes, without a model or pictures."""
+    values: dict[str, Any] = {field.name: None for field in fields(Workshop) if field.name != "notes"}
+    values |= {"folder": folder, "settings": quick(), "info": SimpleNamespace(input_size=(64, 64))}
+    return Workshop(**{**values, "search": SearchSplit(), **changes})
 
 
 @pytest.fixture

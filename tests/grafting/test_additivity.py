@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detrofit.grafting.additivity import kendall_tau, sum_error
+from detrofit.grafting.additivity import kendall_tau, sum_error, tau_text
 
 changes = st.floats(-5, 5).map(lambda value: round(value, 2))
 sets = st.lists(st.sets(st.sampled_from("abcdef"), min_size=1), min_size=1, max_size=5, unique_by=frozenset)
@@ -43,4 +43,15 @@ def test_kendalls_tau_has_an_interval():
     found = kendall_tau(range(10), [0, 1, 2, 3, 4, 5, 6, 7, 9, 8])
     assert found["tau"] == pytest.approx(43 / 45) and found["low"] < found["tau"] <= found["high"] <= 1
     assert found["number"] == 10
+    assert found["high"] - found["low"] >= 0.4, "resampling alone is too sure of so few"
     assert kendall_tau([], []) is None and kendall_tau([1, 1], [2, 3]) is None
+
+
+def test_orders_that_agree_by_chance_are_not_told_as_sure():
+    same = kendall_tau(range(8), range(8))
+    sd = (2 * 21 / (9 * 8 * 7)) ** 0.5
+    assert (same["tau"], same["high"], same["low"]) == pytest.approx((1, 1, 1 - 1.96 * sd))
+    few = kendall_tau(range(5), range(5))
+    assert (few["low"], few["high"], few["number"]) == (None, None, 5)
+    assert tau_text(few) == "1.00, too few for an interval"
+    assert tau_text(same) == "1.00 (95 %: 0.43 to 1.00)"

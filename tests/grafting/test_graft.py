@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +21,7 @@ from detrofit.grafting import score, workshop
 from detrofit.grafting.cost import _export_all
 from detrofit.grafting.graft import graft
 from detrofit.grafting.results import PAGE, RESULTS
+from detrofit.weights.model_file import read_info
 from tests.grafting.conftest import SLOT, quick
 
 
@@ -59,6 +61,8 @@ def test_a_graft_leaves_everything_that_was_found(done, model_file):
     best = load(done.best)
     assert done.best.parent == done.folder / "front"
     chosen = next(each for each in results["assembled"] if each["name"] == results["winner"])
+    info = read_info(done.best)
+    assert (info.trained["val_AP"], info.threshold) == (chosen["score"]["ap"], chosen["score"]["threshold"])
     teacher = load(model_file)
     grafted = {key.split("=")[0] for key in chosen["keys"]}
     changed = {name for name, tensor in best.state_dict().items()
@@ -106,6 +110,32 @@ def test_a_search_split_too_small_for_the_noise_is_one_line(model_file, drawn, t
         graft(model_file, drawn, tmp_path, quick("0.9x"))
 
 
+def test_a_bench_file_that_is_not_there_is_told_before_any_work(model_file, drawn, tmp_path):
+    with pytest.raises(DetrofitError, match=r"no record at .*typo\.json"):
+        graft(model_file, drawn, tmp_path / "out", quick(bench=tmp_path / "typo.json"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_holds_what_one_content_of_a_plug_in_gave(model_file, drawn, tmp_path):
+    plugin = tmp_path / "mine.py"
+    for content, refused in (("width = 1", False), ("width = 1", False), ("width = 2", True)):
+        plugin.write_text(content)
+        with pytest.raises(DetrofitError, match="another 'plugins'") if refused else nullcontext():
+            workshop.open_workshop(model_file, drawn, tmp_path / "out", quick(plugins=(plugin,)))
+
+
+def test_what_the_choice_is_held_against_comes_before_the_fine_tuning(done, model_file, drawn, without_gates):
+    seen = []
+
+    def refuse(chosen):
+        seen.append(chosen)
+        raise DetrofitError("no study")
+
+    with pytest.raises(DetrofitError, match="no study"):
+        graft(model_file, drawn, done.folder, quick("0.999xparams", finish_epochs=1), check=refuse)
+    assert [file.stem for file in seen] == [done.results["winner"]] and not (done.folder / "finish").exists()
+
+
 def test_other_mistakes_are_one_line(model_file, drawn, tmp_path):
     with pytest.raises(DetrofitError, match=r"teacher\.safetensors has no slot 'backbone\.stage9"):
         graft(model_file, drawn, tmp_path, quick(slots=("backbone.stage9.block",)))
@@ -137,12 +167,13 @@ def test_a_bench_file_of_a_device_counts_and_must_be_whole(done, model_file, dra
             "files": [entry(stem) for stem in stems],
         }
         bench.write_text(json.dumps(content))
-        return graft(model_file, drawn, done.folder, quick("0.85x", bench=bench)).results
+        return graft(model_file, drawn, done.folder, quick("0.85x", bench=bench, knobs=True)).results
 
     bench = tmp_path / "bench.json"
     library = ["keep", *(each["key"] for each in done.results["candidates"])]
     results = on_device(*library)
     assert results["machine"] == {"processor": "device"}
+    assert results["knobs"] == [] and any("free knobs are not compared" in note for note in results["notes"])
     costs = {each["key"]: each["cost"]["latency"] for each in results["candidates"]}
     assert costs[f"{SLOT}=none"] == 4.0 and costs[f"{SLOT}=extradw+expand=1.0"] == 5.0
     for each in results["assembled"]:
@@ -183,6 +214,13 @@ def test_a_candidate_that_diverged_is_reported_and_not_chosen(model_file, drawn,
     assert all(each["score"]["total"] is not None for each in results["assembled"])
 
 
+def test_nothing_is_timed_where_every_candidate_diverged(model_file, drawn, tmp_path, without_gates, monkeypatch):
+    monkeypatch.setattr(LocalTraining, "_note", lambda self, trainee, loss: setattr(trainee, "error", float("nan")))
+    with pytest.raises(DetrofitError, match="none of the 4 candidates answers in numbers"):
+        graft(model_file, drawn, tmp_path, quick())
+    assert not (tmp_path / "costs.json").exists()
+
+
 def test_a_runtime_that_is_not_installed_is_known_before_any_work(model_file, drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(workshop, "installed_runtimes", lambda: ["torch"])
     with pytest.raises(DetrofitError, match=r"this needs 'openvino', which is not installed: pip install"):
@@ -214,3 +252,9 @@ def test_a_split_alone_beside_train_is_left_for_the_test(model_file, tmp_path):
     assert "8 pictures drawn from train are searched on" in found.notes[0]
     with pytest.raises(DetrofitError, match="--search-split train: the candidates learn there"):
         workshop.open_workshop(model_file, data, tmp_path / "other", quick(search_split="train"))
+
+
+def test_what_an_earlier_graft_drew_from_train_is_not_taken_for_the_data_that_are_given(model_file, drawn, tmp_path):
+    shutil.copytree(drawn.parent, tmp_path / "data")
+    found = workshop.open_workshop(model_file, drawn, tmp_path, quick())
+    assert found.data_path == drawn.absolute() and not found.notes

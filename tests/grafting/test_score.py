@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
-from detrofit.grafting.score import Scorer, settled
+from detrofit import DetrofitError
+from detrofit.grafting.score import NO_SCORE, Scorer, check_library, control, settled
 from detrofit.grafting.workshop import open_workshop
-from tests.grafting.conftest import quick
+from tests.grafting.conftest import bare_workshop, quick
 
 
 def test_norms_measured_anew_count_for_no_graft(model_file, drawn, tmp_path):
@@ -18,3 +24,51 @@ def test_norms_measured_anew_count_for_no_graft(model_file, drawn, tmp_path):
     assert nothing.distance == pytest.approx(0, abs=1e-5) and nothing.total == nothing.distance
     as_it_is = scorer.score(workshop.teacher)
     assert as_it_is.distance > 0 and as_it_is.ap == scorer.teacher.ap
+    assert 0 < as_it_is.threshold < 1
+
+
+def judged(folder: Path, loss: float, error: float) -> list[str]:
+    """The notes on a control that has been scored so."""
+    workshop = bare_workshop(folder)
+    workshop.keep("control.json", asdict(replace(NO_SCORE, loss=loss, loss_error=error)))
+    control(workshop, None)
+    return workshop.notes
+
+
+@pytest.mark.parametrize("loss", [0.01, -0.01])
+def test_random_numbers_that_make_no_difference_end_a_graft(tmp_path, loss):
+    with pytest.raises(DetrofitError, match=r"'val' \(6 pictures\) is too small .* by -?0\.010 ± 0\.030"):
+        judged(tmp_path, loss, 0.03)
+
+
+def test_random_numbers_that_are_better_for_sure_are_noted_and_worse_ones_are_as_they_should_be(tmp_path):
+    (note,) = judged(tmp_path / "better", -0.09, 0.03)
+    assert "improve the loss by 0.090 ± 0.030" in note and "these slots hardly matter" in note
+    assert judged(tmp_path / "worse", 0.5, 0.1) == []
+    assert judged(tmp_path / "no numbers", math.nan, math.nan) == []
+
+
+def checked(folder: Path, *slots: tuple[float, ...]) -> list[str]:
+    """The notes on candidates with these totals, each with an error of 0.1."""
+    keys = [[f"{number}={place}" for place in range(len(totals))] for number, totals in enumerate(slots)]
+    scores = {
+        key: replace(NO_SCORE, total=total, total_error=0.1)
+        for names, totals in zip(keys, slots)
+        for key, total in zip(names, totals)
+    }
+    found = [SimpleNamespace(candidates=[SimpleNamespace(key=key) for key in names]) for names in keys]
+    workshop = bare_workshop(folder, slots=found)
+    check_library(workshop, scores)
+    return workshop.notes
+
+
+def test_candidates_that_noise_alone_tells_apart_are_noted(tmp_path):
+    clear, alike, alone = (0.1, 0.5, 0.2), (0.1, 0.25, math.nan), (0.1, math.nan)
+    (note,) = checked(tmp_path, alike, clear, alike, alone)
+    assert note.startswith("in 2 of 3 slots candidates differ by less than the noise of 6 pictures")
+    assert checked(tmp_path, alike, clear) == checked(tmp_path, alone) == []
+
+
+def test_a_library_that_diverged_whole_is_one_line(tmp_path):
+    with pytest.raises(DetrofitError, match="none of the 3 candidates answers in numbers, all have diverged"):
+        checked(tmp_path, (math.nan, math.nan), (math.nan,))

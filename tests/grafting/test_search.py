@@ -11,10 +11,14 @@ from detrofit.config.load import load_experiment, merge_dotted
 from detrofit.config.schema import Experiment
 from detrofit.data.demo import draw_demo_dataset
 from detrofit.data.open import open_dataset
+from detrofit.distillation.swap import with_swaps
 from detrofit.grafting import search as search_module
 from detrofit.grafting import workshop
 from detrofit.grafting.results import RESULTS
-from detrofit.grafting.search import search
+from detrofit.grafting.search import _load_study, search, study_values
+from detrofit.training.run_folder import RunFolder
+from detrofit.weights.model_file import ModelInfo, save_model
+from tests.distillation.tiny_models import swap, tiny_model
 from tests.grafting.conftest import quick
 from tests.training.conftest import TINY
 
@@ -24,7 +28,7 @@ def begun(monkeypatch) -> list[Experiment]:
     found: list[Experiment] = []
 
     def stop(folder, experiment):
-        found.append(experiment())
+        found.append(experiment)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(search_module, "train_in", stop)
@@ -46,6 +50,32 @@ def test_what_the_graft_would_refuse_is_told_before_the_teacher_is_trained(drawn
     with pytest.raises(DetrofitError, match=said):
         search(experiment, tmp_path / "out", quick("0.9x", **changes))
     assert not trained and not (tmp_path / "out").exists()
+
+
+def test_more_seeds_than_a_study_takes_are_told_before_the_teacher_is_trained(drawn, tmp_path, monkeypatch):
+    trained = begun(monkeypatch)
+    experiment = load_experiment(merge_dotted({"data": drawn, "weights": "none"}, TINY))
+    with pytest.raises(DetrofitError, match="--seeds 41: give up to 40"):
+        search(experiment, tmp_path / "out", quick(), seeds=41)
+    assert not trained
+
+
+def test_the_teacher_of_another_search_is_not_taken(drawn, tmp_path):
+    values = merge_dotted({"data": drawn, "weights": "none"}, TINY)
+    RunFolder(tmp_path / "teacher", writes=True).write_config(load_experiment(values))
+    longer = load_experiment(merge_dotted(values, {"train.epochs": 80}))
+    with pytest.raises(DetrofitError, match=r"teacher holds a training with another .train.epochs.; choose another"):
+        search(longer, tmp_path, quick())
+
+
+def test_a_study_that_cannot_hold_the_graft_beside_its_original_is_one_line(drawn, tmp_path):
+    teacher = tiny_model({"backbone.stage4.conv": "pconv"})
+    for name, model in (("teacher", teacher), ("graft", with_swaps(teacher, swap("backbone.stage4.block", "extradw")))):
+        save_model(tmp_path / name, model, ModelInfo("rtdetr-n", ("a", "b", "c"), (0, 1, 2), (64, 64)))
+    experiment = load_experiment(merge_dotted({"data": drawn}, TINY))
+    values = study_values(experiment, tmp_path / "teacher", tmp_path / "graft", epochs=1, seeds=2)
+    with pytest.raises(DetrofitError, match=r"no study can compare .* slot backbone.stage4.conv .*; --seeds 0 ends"):
+        _load_study(values)
 
 
 def test_what_the_teacher_is_chosen_on_is_never_what_the_study_judges_on(tmp_path, monkeypatch):

@@ -125,7 +125,7 @@ def _time_in_turns(
     """An entry for each of `files`, by name, and the machine."""
     import torch
 
-    from detrofit.deployment.latency import measure
+    from detrofit.deployment.latency import measure, timing_device
 
     height, width = base.imgsz
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
@@ -202,8 +202,3 @@ def _exported(model: Path, variant: Variant, runtime: str, trained: bool) -> Pat
     format_: Format = "openvino" if runtime == "openvino" else "onnx"
     limits = None if trained else ParityLimits(matched_share=None)
     return export_file(model, format_, plugins=variant.experiment.plugins, limits=limits).file
-
-
-def timing_device(device: str, runtime: str) -> str | None:
-    """Where a runtime is timed: on the device that was asked for, as far as it has that; None for its best."""
-    return None if device == "auto" or (runtime != "torch" and device != "cpu") else device

@@ -77,6 +77,11 @@ class Benchmark:
         return {"format": FORMAT, **asdict(self)}
 
 
+def timing_device(device: str, runtime: str) -> str | None:
+    """Where a runtime is timed: on the device that was asked for, as far as it has that; None for its best."""
+    return None if device == "auto" or (runtime != "torch" and device != "cpu") else device
+
+
 def measure(files: Sequence[Path], picture: PictureSource, rounds: int = 50, *, device: str | None = None) -> Benchmark:
     """Time model files with the runtime of each, on one picture, in turns; see `measure_subjects`."""
     return measure_subjects([Subject(file.stem, file) for file in files], picture, rounds, device=device)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 RESAMPLES = 2000
+FEWEST_PAIRS = 6  # that an interval of their order is told of
+_Z95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,33 @@ def sum_error(assembled: Sequence[tuple[Sequence[str], float, float]]) -> SumErr
     return SumError(factor, dict(zip(keys, terms.tolist())))
 
 
-def kendall_tau(predicted: Sequence[float], measured: Sequence[float]) -> dict[str, float] | None:
-    """Kendall's tau between two orders, with a 95 % interval from resampled pairs; None where it has no meaning."""
+def kendall_tau(predicted: Sequence[float], measured: Sequence[float]) -> dict[str, float | None] | None:
+    """Kendall's tau between two orders, with a 95 % interval (`low`, `high`); None where it has no meaning.
+
+    The interval is from resampled pairs, and reaches at least as far to both sides, within -1 to 1, as the normal one
+    of orders that have nothing to do with each other, whose standard deviation is sqrt(2(2n + 5) / (9n(n - 1))): pairs
+    that are drawn twice count for nothing, so that resampling alone would be sure of two orders that agree by chance.
+    Without interval for fewer than `FEWEST_PAIRS`.
+    """
     from scipy.stats import kendalltau
 
     x, y = np.array(predicted, float), np.array(measured, float)
     if len(set(x)) < 2 or len(set(y)) < 2:
         return None
+    tau, number = float(kendalltau(x, y).statistic), len(x)
+    found: dict[str, float | None] = {"tau": tau, "low": None, "high": None, "number": number}
+    if number < FEWEST_PAIRS:
+        return found
     generator = np.random.default_rng(0)
-    draws = [generator.integers(len(x), size=len(x)) for _ in range(RESAMPLES)]
+    draws = [generator.integers(number, size=number) for _ in range(RESAMPLES)]
     taus = [value for draw in draws if np.isfinite(value := kendalltau(x[draw], y[draw]).statistic)]
     low, high = np.quantile(taus, [0.025, 0.975])
-    return {"tau": float(kendalltau(x, y).statistic), "low": float(low), "high": float(high), "number": len(x)}
+    margin = _Z95 * math.sqrt(2 * (2 * number + 5) / (9 * number * (number - 1)))
+    return found | {"low": max(-1.0, min(float(low), tau - margin)), "high": min(1.0, max(float(high), tau + margin))}
+
+
+def tau_text(tau: Mapping[str, float | None]) -> str:
+    """What `kendall_tau` found as people read it."""
+    if tau["low"] is None:
+        return f"{tau['tau']:.2f}, too few for an interval"
+    return f"{tau['tau']:.2f} (95 %: {tau['low']:.2f} to {tau['high']:.2f})"

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from detrofit.distillation.features import Lessons, OwnInputs, endless_batches
 from detrofit.distillation.local import LocalSettings, LocalTraining, Trainee
@@ -97,7 +96,7 @@ def _assemble(workshop: Workshop, scorer: Scorer, name: str, keys: Sequence[str]
         else:
             measure_norms(workshop, student)
         score = scorer.score(student)
-        save_grafted(workshop, model_file(workshop, name), student, keys)
+        save_grafted(workshop, model_file(workshop, name), student, keys, score)
         record = {"keys": list(keys), "score": asdict(score), "diverged": diverged}
         workshop.keep(f"assemblies/{name}.json", record)
         _second_state(workshop, name).unlink(missing_ok=True)  # not before: it is what a stopped one goes on from
@@ -118,10 +117,14 @@ def find_candidates(workshop: Workshop, keys: Sequence[str]) -> list[Candidate]:
     return [candidate for slot in workshop.slots for candidate in slot.candidates if candidate.key in keys]
 
 
-def save_grafted(workshop: Workshop, file: Path, model: RTDETR, keys: Sequence[str]) -> None:
-    """Write a grafted model's file, which says what it was made of."""
-    facts: dict[str, Any] = {"grafted_from": workshop.file.name, "grafts": ", ".join(keys)}
-    save_model(file, model, replace(workshop.info, trained={**workshop.info.trained, **facts}))
+def save_grafted(workshop: Workshop, file: Path, model: RTDETR, keys: Sequence[str], score: Score) -> None:
+    """Write a grafted model's file, which says what it was made of and what it reaches on the search split."""
+    info, measured = workshop.info, {"val_AP": score.ap, "val_AP50": score.ap50}
+    trained = {name: value for name, value in info.trained.items() if name not in measured}
+    trained |= {"grafted_from": workshop.file.name, "grafts": ", ".join(keys)}
+    trained |= {name: value for name, value in measured.items() if math.isfinite(value)}
+    threshold = score.threshold if math.isfinite(score.threshold) else info.threshold
+    save_model(file, model, replace(info, threshold=threshold, trained=trained))
 
 
 def _train_on_own_inputs(workshop: Workshop, student: RTDETR, name: str, chosen: Sequence[Candidate]) -> list[str]:

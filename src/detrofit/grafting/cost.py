@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from detrofit.comparison.latencies import timing_device
 from detrofit.deployment.bench_files import read_totals
-from detrofit.deployment.latency import describe_machine, measure
+from detrofit.deployment.latency import TOGETHER, describe_machine, measure, timing_device
 from detrofit.distillation.features import GIGABYTE
 from detrofit.errors import DetrofitError
 from detrofit.grafting.library import KEEP, trained_student
@@ -28,7 +27,7 @@ from detrofit.weights.model_file import load_model, save_model
 
 LIBRARY, ASSEMBLED, COUNTS = "costs.json", "assemblies/costs.json", "counts.json"
 SUFFIXES: dict[Runtime, str] = {"openvino": ".xml", "onnxruntime": ".onnx", "torch": ".safetensors"}
-TOGETHER = 8  # models timed in turns at a time, beside the teacher
+AT_A_TIME = TOGETHER - 1  # models timed in turns, beside the teacher
 
 Maker = Callable[[], RTDETR]
 Three = tuple[float, float, float]  # a median with its 95 % interval
@@ -105,6 +104,18 @@ def timing_machine(workshop: Workshop) -> dict[str, Any]:
     return machine
 
 
+def timed_here(workshop: Workshop, record: Mapping[str, Any]) -> bool:
+    """Whether a record's times are of this machine as it now is, load aside, and of the device that is asked for."""
+    then = record.get("machine", {})
+    same = all(then.get(key) == value for key, value in describe_machine().items() if key != "load")
+    return same and record.get("device") == timed_on(workshop)
+
+
+def timed_on(workshop: Workshop) -> str | None:
+    """The device that the runtime is timed on; None for its best."""
+    return timing_device(workshop.settings.device, workshop.settings.runtime)
+
+
 def timed_picture(workshop: Workshop) -> np.ndarray:
     """The picture in memory that models are timed on, uint8 `[H,W,3]` of the model's input size."""
     return np.random.default_rng(0).integers(0, 256, (*workshop.size, 3), np.uint8)
@@ -160,17 +171,19 @@ def _export(workshop: Workshop, target: Path, model: RTDETR) -> None:
 def _timed(workshop: Workshop, files: Mapping[str, Path], name: str) -> dict[str, Any]:
     """Times in groups, in each of which the teacher takes its turn; each group is kept in a JSON file of that name.
 
-    It holds the machine, the teacher's median and interval in each group, and each other model's ratio to it.
+    It holds the machine and the device (a record of others is begun anew), the teacher's median and interval in each
+    group, and each other model's ratio to it.
     """
     settings = workshop.settings
-    record = workshop.record(name) or {"machine": describe_machine(), "teacher": [], "ratios": {}}
+    record = workshop.record(name)
+    if not timed_here(workshop, record):
+        record = {"machine": describe_machine(), "device": timed_on(workshop), "teacher": [], "ratios": {}}
     others = [key for key in files if key not in (KEEP, *record["ratios"])]
-    device = timing_device(settings.device, settings.runtime)
     with progress_bar(f"timing in {settings.runtime}", len(others)) as advance:
-        for start in range(0, len(others), TOGETHER):
-            group = others[start : start + TOGETHER]
+        for start in range(0, len(others), AT_A_TIME):
+            group = others[start : start + AT_A_TIME]
             turns = [files[KEEP], *(files[key] for key in group)]
-            teacher, *rest = measure(turns, timed_picture(workshop), settings.rounds, device=device).files
+            teacher, *rest = measure(turns, timed_picture(workshop), settings.rounds, device=timed_on(workshop)).files
             record["teacher"].append([teacher.median, teacher.low, teacher.high])
             for key, each in zip(group, rest):
                 record["ratios"][key] = [each.ratio.median, each.ratio.low, each.ratio.high]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from detrofit.config.schema import Experiment
 from detrofit.distillation.replaced import find_replaced
 from detrofit.evaluation.curves import read_metrics
+from detrofit.grafting.runs import train_in
 from detrofit.grafting.score import Score, Scorer
 from detrofit.grafting.workshop import Workshop
-from detrofit.training.loop import resume, train
-from detrofit.training.run_folder import BEST, CONFIG, METRICS
-from detrofit.training.state import FILE as STATE
+from detrofit.training.run_folder import METRICS
 from detrofit.weights.model_file import load_model, read_info
 
 BATCH = 8
@@ -29,22 +26,13 @@ def finish(workshop: Workshop, scorer: Scorer, files: Mapping[str, Path], epochs
         record = f"finish/{name}-{epochs}.json"
         if not workshop.record(record):
             run = workshop.folder / "finish" / f"{name}-{epochs}"
-            best = train_in(run, partial(_experiment, workshop, file, run, epochs))
+            best = train_in(run, _experiment(workshop, file, run, epochs))
             workshop.look(len(read_metrics(run / METRICS)))  # each chose whether it is the best so far
             score = scorer.score(workshop.devices.place(load_model(best, plugins=workshop.settings.plugins)))
             workshop.keep(record, {"file": str(best.relative_to(workshop.folder)), "score": asdict(score)})
         content = workshop.record(record)
         found[name] = {"file": workshop.folder / content["file"], "score": Score(**content["score"])}
     return found
-
-
-def train_in(run: Path, experiment: Callable[[], Experiment]) -> Path:
-    """The best model file of the training in the folder `run`, gone on with or begun."""
-    if (run / STATE).exists():
-        return resume(run).folder / BEST
-    if (run / CONFIG).exists():  # of a training that was killed before it had saved anything
-        shutil.rmtree(run)
-    return train(experiment()).folder / BEST
 
 
 def _experiment(workshop: Workshop, file: Path, run: Path, epochs: int) -> Experiment:

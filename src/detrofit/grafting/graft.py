@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from detrofit.grafting.finish import finish
 from detrofit.grafting.knobs import free_knobs
 from detrofit.grafting.library import KEEP
 from detrofit.grafting.parallel import OpenExecutor
-from detrofit.grafting.results import kept_of, make_results, write_results
-from detrofit.grafting.score import Score, Scorer, control, score_library
+from detrofit.grafting.results import kept_of, make_results, winner_of, write_results
+from detrofit.grafting.score import Score, Scorer, check_library, control, score_library
 from detrofit.grafting.training import States, train_library
 from detrofit.grafting.workshop import GraftSettings, Workshop, check_runtime, open_workshop
 from detrofit.training.interruption import Interruption
@@ -44,37 +44,47 @@ def graft(
     settings: GraftSettings = DEFAULTS,
     *,
     executor: OpenExecutor | None = None,
+    check: Callable[[Path], object] = lambda chosen: None,
 ) -> GraftResult:
     """Replace parts of a trained model by lighter ones that do nearly the same; `out` keeps everything.
 
     Called again with the same `out` it goes on where it was stopped, and other budgets reuse all that is there.
-    `executor` opens where the candidates are trained, a job a slot; by default here, in this process. Raises
-    DetrofitError for anything that a user can cause; nothing that was done is lost.
+    `executor` opens where the candidates are trained, a job a slot; by default here, in this process. `check` is
+    given the model file that was chosen, before any fine-tuning, unless the original is best; what it raises ends the
+    graft there. Raises DetrofitError for anything that a user can cause; nothing that was done is lost.
     """
     check_runtime(settings)
     workshop = open_workshop(Path(file), Path(data), Path(out), settings)
     with alone(workshop.folder, "graft"), Interruption():  # so that SIGTERM, too, leaves the hours written
-        return _graft(workshop, executor)
+        return _graft(workshop, executor, check)
 
 
-def _graft(workshop: Workshop, executor: OpenExecutor | None) -> GraftResult:
+def _graft(workshop: Workshop, executor: OpenExecutor | None, check: Callable[[Path], object]) -> GraftResult:
     settings = workshop.settings
     with workshop.clock("scoring"):
         scorer = Scorer(workshop)
         scorer.check()
         random_numbers = control(workshop, scorer)
     knobs: list[dict[str, Any]] = []
-    if settings.knobs:
+    if settings.knobs and settings.bench is not None:
+        workshop.note(
+            "the free knobs are not compared: they have not been timed on the device; `detrofit trade --bench` does "
+            "that"
+        )
+    elif settings.knobs:
         with workshop.clock("free knobs"):
             knobs = free_knobs(workshop)
     with workshop.clock("local training"):
         states, errors = train_library(workshop, executor)
     with workshop.clock("scoring"):
         scores = score_library(workshop, scorer, states)
+        check_library(workshop, scores)
     with workshop.clock("timing"):
         costs = cost_library(workshop, states)
     with workshop.clock("assembling"):
         assembled, sums = _choose(workshop, scorer, states, scores, costs)
+    if (winner := winner_of(workshop, assembled, costs[KEEP])) is not None:
+        check(winner.file)
     finished: dict[str, dict[str, Any]] = {}
     if settings.finish_epochs:
         with workshop.clock("finish"):

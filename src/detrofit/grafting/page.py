@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from detrofit.grafting.additivity import tau_text
 from detrofit.grafting.library import KEEP
 from detrofit.grafting.verdict import knob_text
 from detrofit.pages.blocks import Block, Cell, Code, Column, Facts, Fold, Page, Row, Section, Table, Text
@@ -119,7 +120,8 @@ def _front_chart(results: Results, series: Sequence[Series]) -> Chart:
                 sheet.paint(own, *after)
             sheet.mark(axes, cost["latency"], ap, f"{own.name}\nAP {ap:.1f}, {cost['latency']:.2f} ms", own)
         _draw_knobs(sheet, axes, results)
-        axes.axhline(100 * results["control"]["ap"], linestyle=":", color=series[0].colour, linewidth=1)
+        if results["control"]["ap"] is not None:
+            axes.axhline(100 * results["control"]["ap"], linestyle=":", color=series[0].colour, linewidth=1)
         axes.set_xlabel(f"latency, ms ({results['settings']['runtime']}, batch 1)")
         axes.set_ylabel("AP on the search split")
 
@@ -182,8 +184,8 @@ def _order(tau: Results | None) -> str:
     if tau is None:
         return ""
     return (
-        f" Kendall's tau between losses predicted and measured: {tau['tau']:.2f} (95 %: {tau['low']:.2f} to "
-        f"{tau['high']:.2f}, {tau['number']} assemblies; 1: the same order, 0: none)."
+        f" Kendall's tau between losses predicted and measured over {tau['number']} assemblies: {tau_text(tau)} "
+        "(1: the same order, 0: none)."
     )
 
 

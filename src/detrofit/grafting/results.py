@@ -62,7 +62,7 @@ def make_results(
         "machine": timing_machine(workshop),
         "teacher": {
             "file": workshop.file.name,
-            "score": asdict(scorer.teacher),
+            "score": _numbers(asdict(scorer.teacher)),
             "cost": asdict(costs[KEEP]),
             "input_size": list(workshop.size),
         },
@@ -74,8 +74,8 @@ def make_results(
             "looks": workshop.looks,
         },
         "notes": workshop.notes,
-        "control": asdict(control),
-        "norms_alone": asdict(scorer.norms_alone),
+        "control": _numbers(asdict(control)),
+        "norms_alone": _numbers(asdict(scorer.norms_alone)),
         "candidates": [
             {
                 "slot": slot.address,
@@ -97,14 +97,14 @@ def make_results(
                 "score": _numbers(asdict(each.score)),
                 "cost": asdict(each.cost),
                 "timed": each.timed,
-                "finished": asdict(finished[each.name]["score"]) if each.name in finished else None,
+                "finished": _finished_score(finished, each.name),
                 "file": f"{FRONT}/{each.name}.safetensors" if each in kept else None,
             }
             for each in assembled
         ],
         "corrections": {kind: each.factor for kind, each in sums.items()},
         "tau": kendall_tau([each.predicted_loss for each in sound], [each.score.total for each in sound]),
-        "finished_teacher": asdict(finished[KEEP]["score"]) if KEEP in finished else None,
+        "finished_teacher": _finished_score(finished, KEEP),
         "knobs": list(knobs),
         "hours": workshop.record("hours.json"),
         "winner": winner.name if winner else KEEP,
@@ -169,6 +169,10 @@ def _write_front(workshop: Workshop, kept: Sequence[Assembled], finished: Mappin
         partial = folder / f".{each.name}.tmp"
         shutil.copyfile(source, partial)
         os.replace(partial, folder / f"{each.name}.safetensors")
+
+
+def _finished_score(finished: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, float | None] | None:
+    return _numbers(asdict(finished[name]["score"])) if name in finished else None
 
 
 def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,7 @@ class Score:
         distance: of its matched outputs to the teacher's, by confidence (see `distillation_losses`).
         total: their sum, which choices rest on. It has much less noise than AP.
         ap, ap50: for the record.
+        threshold: score above which its detections count; NaN where none was measured.
     """
 
     loss: float
@@ -48,6 +51,7 @@ class Score:
     total_error: float
     ap: float
     ap50: float
+    threshold: float = math.nan
 
 
 NO_SCORE = Score(*[math.nan] * len(fields(Score)))  # of what does not answer in numbers
@@ -113,8 +117,8 @@ class Scorer:
             return NO_SCORE
         loss = self._detection_losses(outputs) - self._losses
         distance = np.array([self._distance(*pair) for pair in zip(outputs, self._outputs)])
-        ap, ap50 = self._average_precision(outputs)
-        return Score(*_mean_and_error(loss), *_mean_and_error(distance), *_mean_and_error(loss + distance), ap, ap50)
+        errors = (_mean_and_error(each) for each in (loss, distance, loss + distance))
+        return Score(*itertools.chain(*errors), *self._accuracy(outputs))
 
     def _detection_losses(self, outputs: list[DetectorOutput]) -> np.ndarray:
         """One number a picture; their mean is the split's loss a box."""
@@ -129,12 +133,13 @@ class Scorer:
         losses = distillation_losses(output, teacher, divisor=self._confidence)
         return float(torch.stack(list(losses.values())).sum())
 
-    def _average_precision(self, outputs: list[DetectorOutput]) -> tuple[float, float]:
+    def _accuracy(self, outputs: list[DetectorOutput]) -> tuple[float, float, float]:
+        """AP, AP50 and the best threshold."""
         predictions, most = Predictions(), self.workshop.teacher.frame.max_detections
         for output, target in zip(outputs, self._targets):
             add_detections(predictions, output.prediction, [target], most)
         summary = evaluate(self.workshop.search, predictions).summary
-        return summary.get("AP", 0.0), summary.get("AP50", 0.0)
+        return summary.get("AP", 0.0), summary.get("AP50", 0.0), summary.get("threshold", math.nan)
 
 
 def score_library(workshop: Workshop, scorer: Scorer, states: States) -> dict[str, Score]:
@@ -156,7 +161,8 @@ def score_library(workshop: Workshop, scorer: Scorer, states: States) -> dict[st
 def control(workshop: Workshop, scorer: Scorer) -> Score:
     """The first candidate of every slot with random numbers, all at once: what a graft without training is worth.
 
-    Raises DetrofitError where the search split is too small to tell even that from the teacher.
+    Raises DetrofitError where the search split is too small to tell even that from the teacher. Where it is better for
+    sure, that is noted. One that answers in no numbers is worse.
     """
     known = workshop.record("control.json")
     if not known:
@@ -164,13 +170,42 @@ def control(workshop: Workshop, scorer: Scorer) -> Score:
         known = asdict(score)
         workshop.keep("control.json", known)
     score = Score(**known)
-    if not score.loss > SURE * score.loss_error:
+    if abs(score.loss) <= SURE * score.loss_error:
         raise DetrofitError(
             f"the search split '{workshop.search.split}' ({len(workshop.search)} pictures) is too small for the noise: "
             f"random numbers in all slots change its loss by {score.loss:.3f} ± {score.loss_error:.3f} (standard "
             "error), which is no difference; give a larger --search-split, or slots that matter"
         )
+    if score.loss < 0:
+        workshop.note(
+            f"random numbers in all slots improve the loss by {-score.loss:.3f} ± {score.loss_error:.3f} (standard "
+            "error): these slots hardly matter; a graft here proves little"
+        )
     return score
+
+
+def check_library(workshop: Workshop, scores: Mapping[str, Score]) -> None:
+    """DetrofitError where no candidate can be chosen; a note where in most slots chance would choose."""
+    slots = [[scores[each.key] for each in slot.candidates] for slot in workshop.slots]
+    sound = [[score for score in slot if math.isfinite(score.total)] for slot in slots]
+    if not any(sound):
+        raise DetrofitError(
+            f"none of the {sum(map(len, slots))} candidates answers in numbers, all have diverged: there is nothing to "
+            "choose; give others, or a lower --lr, with another --out"
+        )
+    several = [slot for slot in sound if len(slot) > 1]
+    alike = sum(_differ_by_chance(slot) for slot in several)
+    if 2 * alike > len(several):
+        workshop.note(
+            f"in {alike} of {len(several)} slots candidates differ by less than the noise of {len(workshop.search)} "
+            "pictures: which of them is chosen may be chance"
+        )
+
+
+def _differ_by_chance(slot: Sequence[Score]) -> bool:
+    """Whether noise over pictures may be all that tells the candidates of a slot apart."""
+    totals = [score.total for score in slot]
+    return max(totals) - min(totals) < SURE * median(score.total_error for score in slot)
 
 
 def first_candidates(workshop: Workshop) -> list[Candidate]:

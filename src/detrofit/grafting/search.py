@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from detrofit.comparison.splits import prepare_data
+from detrofit.comparison.statistics import MOST_SEEDS
+from detrofit.comparison.study import Study, load_study
 from detrofit.config.load import load_experiment, merge_dotted
 from detrofit.config.models import build
 from detrofit.config.schema import Experiment
 from detrofit.errors import DetrofitError
 from detrofit.evaluation.curves import read_metrics
 from detrofit.files import write_file
-from detrofit.grafting.finish import rebuild, train_in
+from detrofit.grafting.finish import rebuild
 from detrofit.grafting.graft import GraftResult, graft
 from detrofit.grafting.library import KEEP, find_slots
 from detrofit.grafting.parallel import OpenExecutor
+from detrofit.grafting.runs import train_in
 from detrofit.grafting.workshop import GraftSettings, check_runtime, check_search_split
 from detrofit.training.run_folder import METRICS
 
@@ -44,23 +48,27 @@ def search(
 
     The study starts both models from the weights that they had before the fine-tuning and gives both the same epochs;
     it is the one place where the test split is looked at. Called again with the same `out` it goes on where it was
-    stopped. With `seeds` 0 there is no study. Candidates are scored on the split that chose the teacher's checkpoint.
-    `executor` opens where the candidates and the study's runs are trained, by default here.
+    stopped; another search there is a DetrofitError. With `seeds` 0 there is no study. Candidates are scored on the
+    split that chose the teacher's checkpoint. `executor` opens where the candidates and the study's runs are trained,
+    by default here.
     """
     out = Path(out)
     settings = replace(settings, search_split=experiment.train.val_split)
-    _check(experiment, settings)
+    _check(experiment, settings, seeds)
     experiment = _divided(experiment, settings, out)
     values = {**experiment.model_dump(mode="json"), "runs": str(out), "name": TEACHER}
-    teacher = train_in(out / TEACHER, lambda: load_experiment(values))
+    teacher = train_in(out / TEACHER, load_experiment(values))
     trained = read_metrics(teacher.with_name(METRICS))[-1]["epoch"]
     epochs = settings.finish_epochs or max(1, round(FINISH_SHARE * trained))
     settings = replace(settings, finish_epochs=epochs, search_split=experiment.train.val_split)
-    result = graft(teacher, experiment.data, out / GRAFT, settings, executor=executor)
+    study_of = partial(study_values, experiment, teacher, epochs=epochs, seeds=seeds)
+    result = graft(
+        teacher, experiment.data, out / GRAFT, settings, executor=executor,
+        check=lambda chosen: seeds and _load_study(study_of(chosen)),
+    )  # fmt: skip
     if not seeds or result.results["winner"] == KEEP:
         return SearchResult(result, None)
-    study = study_values(experiment, teacher, result, epochs, seeds)
-    _run_study(study, out / STUDY, executor)
+    _run_study(study_of(_assembly_file(result)), out / STUDY, executor)
     return SearchResult(result, out / STUDY)
 
 
@@ -75,8 +83,10 @@ def _divided(experiment: Experiment, settings: GraftSettings, out: Path) -> Expe
     return experiment.model_copy(update={"data": splits.path, "train": train})
 
 
-def _check(experiment: Experiment, settings: GraftSettings) -> None:
-    """DetrofitError for what the graft would only meet once the teacher is trained."""
+def _check(experiment: Experiment, settings: GraftSettings, seeds: int) -> None:
+    """DetrofitError for what graft and study would only meet once the teacher is trained."""
+    if seeds > MOST_SEEDS:
+        raise DetrofitError(f"--seeds {seeds}: give up to {MOST_SEEDS}, for which the sign-flip test is exact")
     check_runtime(settings)
     check_search_split(experiment.data, settings)
     model = experiment.model
@@ -90,15 +100,21 @@ def _run_study(values: dict[str, Any], folder: Path, executor: OpenExecutor | No
 
     from detrofit.comparison.compare import plan_study, run_study
     from detrofit.comparison.executors import WORKER
-    from detrofit.comparison.study import load_study
 
     write_file(folder / "study.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-    run_study(plan_study(load_study(values), folder), executor and executor(WORKER))
+    run_study(plan_study(_load_study(values), folder), executor and executor(WORKER))
 
 
-def study_values(experiment: Experiment, teacher: Path, result: GraftResult, epochs: int, seeds: int) -> dict[str, Any]:
-    """The study of a graft, as its YAML holds it."""
-    chosen = _assembly_file(result)
+def _load_study(values: dict[str, Any]) -> Study:
+    """A checked study; DetrofitError where it cannot say what the graft has changed."""
+    try:
+        return load_study(values)
+    except DetrofitError as error:
+        raise DetrofitError(f"no study can compare the graft: {error}; --seeds 0 ends without one") from None
+
+
+def study_values(experiment: Experiment, teacher: Path, chosen: Path, epochs: int, seeds: int) -> dict[str, Any]:
+    """The study of a graft, the file of the chosen model, as its YAML holds it."""
     original = rebuild(teacher, tuple(experiment.plugins))
     base = {
         "model": original["model"],

@@ -21,10 +21,12 @@ from detrofit.data.index import DetectionIndex
 from detrofit.data.loader import TrainingLoader
 from detrofit.data.open import open_dataset
 from detrofit.data.transforms import PUBLISHED_AUGMENTATION
+from detrofit.deployment.bench_files import read_totals
 from detrofit.distillation.features import Batch
 from detrofit.errors import DetrofitError, missing_extra
 from detrofit.files import file_digest, write_file
 from detrofit.grafting.budget import Budget
+from detrofit.grafting.clock import now_and_then
 from detrofit.grafting.library import GraftSlot, find_slots
 from detrofit.model.detector import RTDETR
 from detrofit.randomness import derive_seed
@@ -151,14 +153,15 @@ class Workshop:
 
     @contextmanager
     def clock(self, step: str) -> Iterator[None]:
-        """Adds the time inside the context to what the step has taken, over all sittings."""
-        started = time.monotonic()
-        try:
+        """Adds the time inside the context to what the step has taken, over all sittings; a kill loses a minute."""
+        started, before = time.monotonic(), self.record("hours.json")
+
+        def note() -> None:
+            spent = before.get(step, 0.0) + (time.monotonic() - started) / 3600
+            self.keep("hours.json", {**before, step: spent})
+
+        with now_and_then(note):
             yield
-        finally:
-            spent = self.record("hours.json")
-            spent[step] = spent.get(step, 0.0) + (time.monotonic() - started) / 3600
-            self.keep("hours.json", spent)
 
     def note(self, text: str) -> None:
         """Something that whoever reads the results must know; once."""
@@ -200,10 +203,10 @@ def open_workshop(file: Path, data: Path, folder: Path, settings: GraftSettings)
     teacher = load_model(file, plugins=settings.plugins)
     slots = find_slots(teacher, settings.slots, settings.candidates, source=file.name)
     check_search_split(data, settings)
+    if settings.bench is not None:
+        read_totals(settings.bench)
     splits = prepare_data(data, settings.search_split, settings.test_split, folder)
-    drawn = folder / "data" / "data.yaml"  # where a part of train was drawn to be searched on
-    data_path = drawn if drawn.exists() else splits.path
-    dataset = open_dataset(data_path)
+    dataset = open_dataset(splits.path)
     train, search = dataset.split("train"), dataset.split(splits.val_split)
     for index in (train, search):
         check_classes(info, index, file)
@@ -212,8 +215,8 @@ def open_workshop(file: Path, data: Path, folder: Path, settings: GraftSettings)
     _claim(folder, file, splits.digest, settings)
     devices = Devices(settings.device)
     teacher = devices.place(teacher).eval().requires_grad_(False)
-    workshop = Workshop(file, data, data_path, folder, settings, teacher, info, train, search, slots, devices)
-    if drawn.exists():
+    workshop = Workshop(file, data, splits.path, folder, settings, teacher, info, train, search, slots, devices)
+    if splits.path != data.absolute():  # a part of train was drawn to be searched on
         workshop.note(
             f"the data has one split alone beside train, which is never looked at; {len(search)} pictures drawn from "
             "train are searched on: if the original was trained on them, its AP there flatters it, and what is lost "
@@ -223,10 +226,16 @@ def open_workshop(file: Path, data: Path, folder: Path, settings: GraftSettings)
 
 
 def _claim(folder: Path, file: Path, digest: str, settings: GraftSettings) -> None:
-    """A folder holds one graft: other budgets may be asked of it, other models, data or trainings not."""
+    """A folder holds one graft: other budgets may be asked of it, other models, data, plug-ins or trainings not."""
     free = ("budgets", "assemblies", "finish_epochs", "device", "workers", "cache", "plugins", "bench", "knobs")
     kept = {key: value for key, value in asdict(settings).items() if key not in free}
-    content = {"detrofit": __version__, "teacher": file_digest(file), "data": digest, "settings": kept}
+    content = {
+        "detrofit": __version__,
+        "teacher": file_digest(file),
+        "data": digest,
+        "plugins": sorted(map(file_digest, settings.plugins)),
+        "settings": kept,
+    }
     content = json.loads(json.dumps(content, default=str))
     known = _read(folder / IDENTITY)
     for key, value in _flat(content).items() if known else ():

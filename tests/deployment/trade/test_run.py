@@ -62,6 +62,21 @@ def test_every_point_has_the_score_of_its_own_model_file(file, data, tmp_path):
     assert len(set(np.round(aps, 6))) == 3, "the points differ, so the scores above could have been mixed up"
 
 
+def test_an_exported_file_is_not_asked_for_a_gpu_that_its_runtime_lacks(file, data, tmp_path, monkeypatch):
+    devices = []
+
+    def time_points(files, picture, rounds, device, advance):
+        devices.append(device)
+        return {}, {}
+
+    monkeypatch.setattr(run, "Devices", lambda device: Devices("cpu"))
+    monkeypatch.setattr(run, "write_point", lambda folder, *rest: folder / "a point")
+    monkeypatch.setattr(run, "time_points", time_points)
+    for format_ in ("openvino", "torch"):
+        trade(file, data, tmp_path, TradeSettings(Knobs((TRAINED,), (10,), (1,)), format_, "cuda", workers=0))
+    assert devices == [None, "cuda"]
+
+
 @pytest.mark.slow
 def test_a_budget_writes_the_best_model_and_its_export(file, data, tmp_path, capsys, monkeypatch):
     # These weights tell little apart, so that half precision would find other objects than the exported file does.

@@ -15,6 +15,7 @@ from rich.progress import Progress
 from detrofit.data.index import DetectionIndex
 from detrofit.data.open import open_dataset
 from detrofit.deployment.export import SUFFIXES, export_file
+from detrofit.deployment.latency import timing_device
 from detrofit.deployment.trade.accuracy import score_points
 from detrofit.deployment.trade.choice import TradePoint, best_within, pareto_front
 from detrofit.deployment.trade.points import Knobs, Point, as_trained, grid
@@ -40,7 +41,9 @@ class TradeSettings:
 
     Attributes:
         knobs: the values to try.
-        format, device: what is timed, and where; accuracy is measured on the same device.
+        format: what is timed.
+        device: where accuracy is measured, and where the format is timed as far as its runtime has it (see
+            `timing_device`).
         bench: a record of `detrofit bench` made on another device; the names of its files are the points.
         rounds: how often each point is timed, at least 6.
         keep: leave the timed files in the folder `points` of the results, to time them elsewhere.
@@ -186,7 +189,7 @@ class _Session:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="detrofit-trade-")))
             files, failures = self._write_points(folder, progress)
             task = progress.add_task("timing", total=len(files) - 1)
-            device = None if self.settings.device == "auto" else self.settings.device
+            device = timing_device(self.settings.device, self.settings.format)
             picture = self.index.path(0) if self.settings.picture is None else self.settings.picture
             known, machine = time_points(
                 files, picture, self.settings.rounds, device, lambda done: progress.advance(task, done)

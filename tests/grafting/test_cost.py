@@ -1,0 +1,62 @@
+"""Timing in groups, and on which machine the times count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from detrofit.deployment import latency
+from detrofit.deployment.turns import Spread
+from detrofit.grafting import cost
+from detrofit.grafting.cost import LIBRARY, _timed
+from detrofit.grafting.workshop import Workshop
+from tests.grafting.conftest import bare_workshop, quick
+
+MACHINE = {"processor": "fast", "cores": 2, "load": 0.1}
+
+
+@pytest.fixture
+def groups(monkeypatch) -> list[list[str]]:
+    """The names of files that are timed together, which takes no time."""
+    found: list[list[str]] = []
+
+    def measure(files: list[Path], picture: Any, rounds: int, *, device: str | None) -> Any:
+        found.append([file.stem for file in files])
+        one = SimpleNamespace(median=1.0, low=0.9, high=1.1, ratio=Spread(1.0, 0.9, 1.1, 1.0))
+        return SimpleNamespace(files=[one] * len(files))
+
+    monkeypatch.setattr(cost, "measure", measure)
+    on(monkeypatch)
+    return found
+
+
+def on(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """The machine that all is timed on from now on."""
+    monkeypatch.setattr(cost, "describe_machine", lambda: MACHINE | changes)
+
+
+def timed(workshop: Workshop, number: int) -> dict[str, Any]:
+    return _timed(workshop, {name: Path(name) for name in ("keep", *map(str, range(number)))}, LIBRARY)
+
+
+def test_each_group_fits_into_one_measurement(tmp_path, groups):
+    timed(bare_workshop(tmp_path), 2 * latency.TOGETHER)
+    assert max(map(len, groups)) == latency.TOGETHER, "more would be split, and some timed apart from the others"
+    assert all(names[0] == "keep" for names in groups)
+    assert sorted(name for names in groups for name in names[1:]) == sorted(map(str, range(2 * latency.TOGETHER)))
+
+
+def test_times_of_another_machine_or_device_do_not_count(tmp_path, groups, monkeypatch):
+    workshop = bare_workshop(tmp_path)
+    timed(workshop, 3)
+    on(monkeypatch, load=5.0)
+    assert len(timed(workshop, 4)["teacher"]) == 2
+    assert [len(names) for names in groups] == [4, 2], "what has been timed here is not timed again"
+    on(monkeypatch, cores=1)
+    record = timed(workshop, 4)
+    assert record["machine"]["cores"] == 1 and len(record["teacher"]) == 1 and len(groups[-1]) == 5
+    timed(bare_workshop(tmp_path, settings=quick(device="auto")), 4)
+    assert len(groups) == 4 and len(groups[-1]) == 5

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from detrofit.grafting import cost, knobs
+from detrofit.grafting.knobs import free_knobs
+from tests.grafting.conftest import bare_workshop
+
+POINT = {"imgsz": [64, 64], "num_queries": 20, "decoder_layers": 1, "AP": 0.5, "on_front": True}
+
+
+def test_the_free_knobs_of_another_machine_are_measured_anew(tmp_path, monkeypatch):
+    machine: dict[str, Any] = {"processor": "fast"}
+    monkeypatch.setattr(cost, "describe_machine", lambda: dict(machine))
+    monkeypatch.setattr(knobs, "trade", lambda *rest: SimpleNamespace(points=[POINT]))
+    points = [POINT | {"latency": {"milliseconds": 2.0}}]
+    monkeypatch.setattr(knobs, "as_json", lambda measured: {"machine": dict(machine), "points": points})
+    workshop = bare_workshop(tmp_path)
+    assert free_knobs(workshop) == free_knobs(workshop)
+    assert workshop.looks == 1
+    machine["processor"] = "slow"
+    free_knobs(workshop)
+    assert workshop.looks == 2 and workshop.record("knobs.json")["machine"] == machine
