@@ -10,7 +10,7 @@ SECONDS = 60.0  # between two notes
 
 
 @contextmanager
-def now_and_then(note: Callable[[], None]) -> Iterator[None]:
+def now_and_then(note: Callable[[], object]) -> Iterator[None]:
     """Calls `note` every minute while the context lasts, in a thread of its own, and once more at its end."""
     over = threading.Event()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -117,8 +116,8 @@ class Scorer:
             return NO_SCORE
         loss = self._detection_losses(outputs) - self._losses
         distance = np.array([self._distance(*pair) for pair in zip(outputs, self._outputs)])
-        errors = (_mean_and_error(each) for each in (loss, distance, loss + distance))
-        return Score(*itertools.chain(*errors), *self._accuracy(outputs))
+        numbers = [value for each in (loss, distance, loss + distance) for value in _mean_and_error(each)]
+        return Score(*[*numbers, *self._accuracy(outputs)])
 
     def _detection_losses(self, outputs: list[DetectorOutput]) -> np.ndarray:
         """One number a picture; their mean is the split's loss a box."""
