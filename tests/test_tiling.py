@@ -81,6 +81,20 @@ def test_each_object_comes_once_and_whole(objects):
     assert_found(look(objects, (384, 384), Tiling(128, 32)), objects)
 
 
+NARROW = {
+    "neighbours, each at an edge of a strip of 32": (32, [(594, 20, 621, 50), (623, 20, 650, 50)]),
+    "neighbours, each at an edge of a strip of 40": (40, [(590, 20, 621, 50), (619, 20, 650, 50)]),
+    "neighbours on either side of a seam": (0, [(600, 20, 625, 50), (655, 20, 680, 50)]),
+    "across a strip of 32": (32, [(580, 20, 680, 50)]),
+    "across a seam": (0, [(580, 20, 680, 50)]),
+}
+
+
+@pytest.mark.parametrize(("overlap", "objects"), NARROW.values(), ids=NARROW)
+def test_tiles_that_hardly_overlap_join_pieces_and_not_neighbours(overlap, objects):
+    assert_found(look(objects, (100, 1280 - overlap), Tiling(640, overlap)), objects)
+
+
 def test_an_object_larger_than_a_tile_comes_from_the_whole_picture_alone():
     giant = [(20, 20, 370, 360)]
     found = look(giant, (384, 384), Tiling(128, 32), smallest_whole=100)

@@ -11,12 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from detrofit.errors import DetrofitError
+from detrofit.overlap import SMALLEST_AREA, box_area, box_iou, shared_area
 
 SAME_IOU = 0.5  # from which two tiles' boxes of a class are one object
 COVERED = 0.7  # share of a cut box that a better one must cover to replace it
 ALIKE = 0.5  # share of the narrower of two cut boxes, along the seam, that both must have to be pieces of one object
 SCORE_RATIO = 0.25  # of the lower score to the higher, up to which boxes may belong to one object
 EDGE = 0.03  # of a tile's side: a box that ends closer to the tile's edge is cut there
+MEETING = 0.003  # of a tile's side, by which boxes are off: pieces that end no farther apart meet
 WHOLE = -1  # the tile number of what the whole picture said
 LEFT, TOP, RIGHT, BOTTOM = range(4)
 
@@ -189,14 +191,17 @@ def _go_on(pool: _Pool, first: int, seconds: np.ndarray, side: int, windows: np.
     near = side - 2
     edge, others_edge = windows[pool.tile[first], side], windows[pool.tile[seconds], near]
     one, others = pool.boxes[first], pool.boxes[seconds]
-    # Both tiles see the strip that they share, which the pieces of one object fill from edge to edge.
+    # Both tiles see the strip that they share, which the pieces of one object fill from edge to edge. In a narrow strip
+    # those of two neighbours, one at either edge, fill it as well, but do not overlap by half of it.
     length = edge - windows[pool.tile[first], near]
-    slack = EDGE * length
+    strip = edge - others_edge
+    slack = np.minimum(EDGE * length, strip / 4)
     fills = (one[near] <= others_edge + slack) & (others[:, side] >= edge - slack)
+    fills &= one[side] - others[:, near] >= strip / 2 - MEETING * length
     low, high = (1, 3) if side == RIGHT else (0, 2)
     shared = np.minimum(one[high], others[:, high]) - np.maximum(one[low], others[:, low])
     narrower = np.minimum(one[high] - one[low], others[:, high] - others[:, low])
-    apart = (pool.tile[seconds] != pool.tile[first]) & (others_edge <= edge) & (others_edge > edge - length)
+    apart = (pool.tile[seconds] != pool.tile[first]) & (strip >= 0) & (strip < length)
     return apart & fills & (shared >= ALIKE * narrower) & _similar(pool.scores[first], pool.scores[seconds])
 
 
@@ -217,7 +222,7 @@ def _best_of_class(pool: _Pool, cell: int) -> _Pool:
     any_cut: np.ndarray = np.any(pool.cut, axis=1)
     for row, (box, tile) in enumerate(zip(pool.boxes, pool.tile)):
         chosen = kept.near(box)
-        iou, covered = _overlap(box, pool.boxes[chosen])
+        iou = box_iou(box, pool.boxes[chosen])
         competes = pool.tile[chosen] != tile
         cut = bool(any_cut[row])
         if cut:
@@ -225,7 +230,7 @@ def _best_of_class(pool: _Pool, cell: int) -> _Pool:
         same = [place for place in np.flatnonzero(competes & (iou >= SAME_IOU)) if tile not in absorbed[chosen[place]]]
         if same:
             absorbed[chosen[max(same, key=lambda place: iou[place])]].add(int(tile))
-        elif not (cut and (competes & (covered >= COVERED)).any()):
+        elif not (cut and (competes & (_covered(box, pool.boxes[chosen]) >= COVERED)).any()):
             kept.add(row, box)
             absorbed[row] = set()
     return pool.take(np.array(list(absorbed), np.int64))
@@ -251,9 +256,6 @@ class _Kept:
         return itertools.product(range(left, right + 1), range(top, bottom + 1))
 
 
-def _overlap(box: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """IoU `[n]` of a box xyxy with others, and the share of the box that each of them covers."""
-    shared = (np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])).clip(min=0).prod(1)
-    area = (box[2:] - box[:2]).clip(min=0).prod()
-    union = area + (others[:, 2:] - others[:, :2]).clip(min=0).prod(1) - shared
-    return shared / np.maximum(union, 1e-9), shared / max(area, 1e-9)
+def _covered(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The share `[n]` of a box xyxy that each of the others covers."""
+    return shared_area(box, others) / np.maximum(box_area(box), SMALLEST_AREA)

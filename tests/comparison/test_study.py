@@ -77,6 +77,19 @@ def test_mistakes_give_one_line(values: dict[str, Any], line: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_base_that_runs_fewer_layers_than_it_has_is_cut_from_those_that_it_runs() -> None:
+    base = {**BASE, "model": {"name": "rtdetr-n", "decoder_layers": 3, "eval_decoder_layers": 2}}
+    points = {"queries": {"model.num_queries": 10}, "one": {"model.decoder_layers": 1}}
+    points["all"] = {"model.decoder_layers": 3}
+    study = load_study({**base, "traded": points})
+    frames = {each.name: each.described["model"] for each in study.traded}
+    assert {name: frame["decoder_layers"] for name, frame in frames.items()} == {"queries": 2, "one": 1, "all": 3}
+    assert all(frame["eval_decoder_layers"] is None for frame in frames.values())
+    assert {each.name: each.changes for each in study.traded} == points
+    with pytest.raises(DetrofitError, match=r"traded .same. changes nothing"):
+        load_study({**base, "traded": {"same": {"model.decoder_layers": 2}}})
+
+
 def test_two_variants_of_one_name_are_found_in_yaml_and_on_the_command_line(tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text("model: rtdetr-n\nvariants:\n  a: {loss.box: nwd}\n  a: {loss.box: siou}\n")

@@ -57,11 +57,15 @@ def test_each_error_is_called_by_its_name_and_costs_alone(kind):
     assert all(value == 0 for other, value in lost.items() if other not in (kind, "missed"))
 
 
-def test_a_box_of_the_right_class_that_also_lies_on_another_object_is_a_duplicate_only_of_its_own():
+@pytest.mark.parametrize(
+    ("box", "kind", "target"), [((145, 100, 245, 200), "place", 0), ((125, 100, 225, 200), "class", 1)]
+)
+def test_of_several_kinds_that_of_the_published_code_counts(box, kind, target):
+    """The second box also lies on an object of another class, or is the second one on its own."""
     index = make_index([[(BOX, CAT), ((120, 100, 220, 200), DOG)]])
-    matches = match_detections(index, found := predicted([(BOX, 0.9, CAT), ((125, 100, 225, 200), 0.8, CAT)]))
+    matches = match_detections(index, found := predicted([(BOX, 0.9, CAT), (box, 0.8, CAT)]))
     errors = classify_errors(index, found, matches)
-    assert errors.kind.tolist() == [RIGHT, KINDS.index("duplicate")]
+    assert errors.kind.tolist() == [RIGHT, KINDS.index(kind)] and errors.target[1] == target
 
 
 def test_what_finds_a_crowd_is_no_error():
@@ -80,7 +84,22 @@ def test_ap_as_it_is_is_cocos_and_every_detection_has_one_kind(seed):
     detections = (analysis.errors.kind >= 0).sum()
     assert sum(row.count for row in analysis.rows if row.kind != "missed") == detections
     assert all(row.at_threshold <= row.count for row in analysis.rows if row.kind != "missed")
-    assert all(row.ap_lost >= 0 for row in analysis.rows if row.ap_lost == row.ap_lost)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000))
+def test_errors_that_go_away_cost_what_cocos_ap_gains_without_them(seed):
+    index, predictions = random_scene(seed)
+    analysis = analyse_errors(index, predictions, threshold=0.3)
+    matches = analysis.errors.matches
+    for row in (row for row in analysis.rows if row.kind in ("duplicate", "both", "background")):
+        faulty = analysis.errors.kind == KINDS.index(row.kind)
+        others = Predictions()
+        for image in range(len(index)):
+            gone = matches.position[faulty & (matches.image_index == image)]
+            others.add(image, *(np.delete(each, gone, axis=0) for each in predictions[image]))
+        expected = coco_metrics(index, others).summary()["AP50"]
+        assert analysis.ap50 + row.ap_lost == pytest.approx(expected, nan_ok=True, abs=1e-9), row.kind
 
 
 def test_all_errors_put_right_leave_nothing_to_gain():

@@ -46,6 +46,12 @@ def test_background_pictures_count_false_alarms() -> None:
     assert summary["false_alarms_per_background_image"] == 1.0
 
 
+@pytest.mark.parametrize(("threshold", "alarms"), [(0.3, 1.0), (0.9, 0.0)])
+def test_false_alarms_where_nothing_is_are_those_at_the_given_threshold(threshold: float, alarms: float) -> None:
+    summary = evaluate(make_index([[], []]), perfect(2), threshold).summary
+    assert (summary["threshold"], summary["false_alarms_per_background_image"]) == (threshold, alarms)
+
+
 def test_rows_name_classes_with_their_original_ids_and_counts() -> None:
     evaluation = evaluate(make_index([[(BOX, 1), (BOX, 2)], [(BOX, 1)]]), perfect(2))
     rows = {row["class"]: row for row in evaluation.per_class}

@@ -64,6 +64,13 @@ def test_a_split_without_objects_has_no_recall_but_false_alarms() -> None:
     assert alarms.per_picture == 2 / 3
 
 
+def test_where_no_threshold_is_better_the_given_one_is_taken() -> None:
+    index = make_index([[], [(SECOND, 0)]])
+    curve = score_curve(index, match_detections(index, predict([(FIRST, 0.9, 0), (FAR, 0.8, 1)], [(FAR, 0.7, 0)])))
+    point = curve.best(otherwise=0.75)
+    assert (point.threshold, point.true_positives, point.false_positives) == (0.75, 0, 2)
+
+
 def test_pictures_with_objects_are_no_background() -> None:
     index = make_index([[(FIRST, 0)]])
     assert math.isnan(background_alarms(index, match_detections(index, predict([(FAR, 0.9, 0)])), 0.5).per_picture)

@@ -49,7 +49,7 @@ def test_panels_of_two_models_with_ground_truth(file, data, tmp_path, capsys):
         "--slot",
         "backbone.stage3",
         "--slot",
-        "encoder.fusion",
+        "backbone.stage[3,4].block",
         "--width",
         "3.25",
     ]
@@ -68,6 +68,7 @@ def test_panels_of_two_models_with_ground_truth(file, data, tmp_path, capsys):
     assert "ground truth" in (tmp_path / "out" / "panels.svg").read_text(encoding="utf-8")
     fields = json.loads((tmp_path / "out" / "receptive-fields.json").read_text())
     assert fields["first 1"]["backbone.stage3"]["side95"] >= fields["first 1"]["backbone.stage3"]["side50"] > 1
+    assert list(fields["first 2"]) == ["backbone.stage3", "backbone.stage3.block", "backbone.stage4.block"]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,7 @@ def test_panels_of_two_models_with_ground_truth(file, data, tmp_path, capsys):
     [
         (["--stride", "4"], "no level of stride 4"),
         (["--slot", "backbone.stage9"], "no model has anything at 'backbone.stage9'"),
+        (["--slot", "backbone.stage[4,9]"], "no model has anything at 'backbone.stage9'"),
         (["--slot", "decoder"], "no map comes out at 'decoder'"),
         (["--against", "nothing.safetensors"], "no model file at"),
     ],

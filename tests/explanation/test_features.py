@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from detrofit import DetrofitError, build
+from detrofit.cli.app import main
 from detrofit.explanation.features import feature_map, receptive_field, slot_output, square_side
+from detrofit.model.places import names_at
 
 
 def depthwise(kernel: int, layers: int = 3) -> nn.Sequential:
@@ -61,6 +65,19 @@ def test_maps_of_slots(model):
     assert slot_output(model, "backbone.stage4", image[None]).shape[2:] == (2, 2)
     shown = feature_map(model, "encoder.fusion", image)
     assert shown.min() == 0 and shown.max() == 1
+
+
+def test_every_address_that_slots_prints_has_a_map(model, capsys):
+    assert main(["slots", "rtdetr-n", "--imgsz", "64"]) == 0
+    words = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
+    printed = [word for word in words if re.fullmatch(r"(backbone|encoder)[.a-z0-9_]*", word)]
+    assert {"backbone.stem", "backbone.stage4.downsample", "encoder.fusion_block0"} <= {*printed}
+    assert all(names_at(model, address) for address in printed)
+    image = pictures(1, 64)[0][None]
+    for address in {re.sub(r"\d+", "", address): address for address in printed}.values():
+        assert slot_output(model, address, image).ndim == 4, address
+    last = slot_output(model, "encoder.downsample1", image)
+    assert slot_output(model, "encoder.downsample", image).equal(last), "of several places the last"
 
 
 @pytest.mark.parametrize(

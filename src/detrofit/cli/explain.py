@@ -20,7 +20,8 @@ def explain(
     masks: Annotated[int, typer.Option(min=0, help="Of D-RISE, a picture and model; 0 leaves it out.")] = 500,
     stride: Annotated[int | None, typer.Option(help="Level whose gradients are shown; default: the finest.")] = None,
     slot: Annotated[
-        list[str], typer.Option(help="Address whose map and receptive field are shown; repeatable; default: stages.")
+        list[str],
+        typer.Option(help="Address or module whose map and receptive field are shown; repeatable; default: stages."),
     ] = [],  # noqa: B006
     width: Annotated[float, typer.Option(min=1, max=20, help="Of the figures, in inches: 3.25 a column.")] = 6.75,
     out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("explanations"),

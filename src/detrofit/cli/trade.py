@@ -21,7 +21,10 @@ def trade(
     ] = [],  # noqa: B006 - typer needs a list
     queries: Annotated[list[int], typer.Option(min=1, help="A number of queries to try; repeatable.")] = [],  # noqa: B006
     layers: Annotated[list[int], typer.Option(min=1, help="Decoder layers to try; repeatable.")] = [],  # noqa: B006
-    format_: Annotated[Literal["torch", "onnx", "openvino"], typer.Option("--format", help="What is timed.")] = "onnx",
+    format_: Annotated[
+        Literal["torch", "onnx", "openvino"] | None,
+        typer.Option("--format", help="What is timed; default: onnx, or what --bench has times of."),
+    ] = None,
     bench: Annotated[
         Path | None, typer.Option(help="A bench.json of the points' files from the device that counts.")
     ] = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -276,8 +276,11 @@ def _traded(name: str, changes: Mapping[str, Any], base: Variant, values: Mappin
             raise DetrofitError(
                 f"traded '{name}' cannot change '{key}' without a training; it takes {', '.join(TRADED)}"
             )
-    made = _variant(name, "control", changes, values)
-    if made.described == base.described:
+    # What is cut down runs all layers that it has; so does the base once it is cut to those that it runs.
+    layers = base.described["model"]["eval_decoder_layers"]
+    as_run = {"model.decoder_layers": layers, "model.eval_decoder_layers": None} if layers else {}
+    stock, made = (_variant(name, "control", {**as_run, **each}, values) for each in ({}, changes))
+    if made.described == stock.described:
         raise DetrofitError(f"traded '{name}' changes nothing: it is the base")
     frame = made.described["model"]
     try:
@@ -286,7 +289,7 @@ def _traded(name: str, changes: Mapping[str, Any], base: Variant, values: Mappin
         )
     except DetrofitError as error:
         raise DetrofitError(f"traded '{name}': {error}") from None
-    return made
+    return replace(made, changes=dict(changes))
 
 
 def _compute(experiment: Experiment) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -52,8 +53,8 @@ class TileLoader:
     """Batches of tiles of this process's share of the pictures: uint8 `[B, 3, h, w]` and a target for each.
 
     The tiles of a picture come row by row, then the whole picture; a batch may hold tiles of several pictures. Whatever
-    the size of a picture, `batch_size` tiles are in a batch at most. Raises DetrofitError for a picture that cannot be
-    read.
+    the size of a picture, `batch_size` tiles are in a batch at most; where a picture has more, one worker loads alone.
+    Raises DetrofitError for a picture that cannot be read.
     """
 
     def __init__(
@@ -68,10 +69,13 @@ class TileLoader:
         rank: int = 0,
     ) -> None:
         self.index, self.tiling = index, tiling
-        share = evaluation_share(len(index), num_replicas, rank)
-        requests = [request for image in share for request in self._requests(image)]
+        by_image = [list(self._requests(image)) for image in evaluation_share(len(index), num_replicas, rank)]
+        requests = list(itertools.chain.from_iterable(by_image))
         batches = [requests[start : start + batch_size] for start in range(0, len(requests), batch_size)]
-        self._loader = data_loader(TilePictures(index, size), batches, workers, None)
+        # Workers take turns at batches: each would decode a picture whose tiles are in several.
+        several = any(len(each) > batch_size for each in by_image)
+        self.workers = min(workers, 1) if several else workers
+        self._loader = data_loader(TilePictures(index, size), batches, self.workers, None)
 
     def __iter__(self) -> Iterator[Batch]:
         return delivered(self._loader)

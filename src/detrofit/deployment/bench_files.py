@@ -53,8 +53,7 @@ def read_totals(file: Path) -> tuple[dict[str, tuple[float, float, float]], dict
         if content["batch"] != 1:
             raise DetrofitError(f"{file} has times of {content['batch']} pictures at once; time them one by one")
         for row in content["files"]:
-            # A record from another system has that system's separators.
-            stem = Path(str(row["file"]).replace("\\", "/")).stem
+            stem = stem_of(row)
             if stem in totals:
                 raise DetrofitError(f"{file} has '{stem}' twice; time it with one runtime")
             total = row["steps"]["total"]
@@ -62,6 +61,11 @@ def read_totals(file: Path) -> tuple[dict[str, tuple[float, float, float]], dict
     except (ValueError, KeyError, TypeError) as error:
         raise DetrofitError(f"{file} is no file of `detrofit bench --out`: {error!r}; make it anew") from None
     return totals, content["machine"]
+
+
+def stem_of(row: dict[str, Any]) -> str:
+    """The stem of the name of a record's file; a record from another system has that system's separators."""
+    return Path(str(row["file"]).replace("\\", "/")).stem
 
 
 def writer_of(target: Path) -> Callable[[Benchmark, Path], None]:

@@ -15,6 +15,7 @@ from detrofit.data.demo_scenes import draw_scene
 from detrofit.data.index import DetectionIndex
 from detrofit.evaluation.evaluate import evaluate
 from detrofit.evaluation.predictions import Predictions
+from detrofit.overlap import box_iou
 from detrofit.pictures import PictureSource, decode_picture
 from detrofit.randomness import derive_seed
 from detrofit.runtime.backends import Backend
@@ -177,7 +178,7 @@ class _Tally:
         pairs = pair_detections(first, second)
         box, score = differences(first, second, pairs)
         agrees = (box <= self.limits.box) & (score <= self.limits.score)
-        overlaps = _overlap(first[0][pairs[0]], second[0][pairs[1]]) >= 0.5
+        overlaps = box_iou(first[0][pairs[0]], second[0][pairs[1]]) >= 0.5
         for found, rows in ((first, pairs[0]), (second, pairs[1])):
             counts = self._counts(found[1])
             self.compared += int(counts.sum())
@@ -216,11 +217,3 @@ def differences(first: Found, second: Found, pairs: tuple[np.ndarray, np.ndarray
     """The largest difference of a corner, and that of the scores, of each pair."""
     rows, columns = pairs
     return np.abs(first[0][rows] - second[0][columns]).max(axis=1), np.abs(first[1][rows] - second[1][columns])
-
-
-def _overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """IoU `[n]` of boxes xyxy with others, row by row."""
-    low, high = np.maximum(boxes[:, :2], others[:, :2]), np.minimum(boxes[:, 2:], others[:, 2:])
-    shared = (high - low).clip(min=0).prod(axis=1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (others[:, 2:] - others[:, :2]).prod(axis=1)
-    return shared / np.maximum(areas - shared, 1e-9)

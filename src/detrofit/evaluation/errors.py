@@ -10,8 +10,9 @@ from detrofit.data.index import DetectionIndex
 from detrofit.evaluation.matching import NOT_MATCHED, Matches, box_iou_xywh
 from detrofit.evaluation.predictions import Predictions, boxes_to_xywh
 
-# In the order in which they are looked for: the first that applies is the kind of a false detection.
-KINDS = ("duplicate", "class", "place", "both", "background")
+# In the order in which they are looked for, that of the published code: the first that applies is the kind of a false
+# detection.
+KINDS = ("place", "class", "duplicate", "both", "background")
 RIGHT, IGNORED = -1, -2
 FOREGROUND_IOU, BACKGROUND_IOU = 0.5, 0.1
 
@@ -49,11 +50,11 @@ class Errors:
 def classify_errors(index: DetectionIndex, predictions: Predictions, matches: Matches) -> Errors:
     """Tell what is wrong with each false detection.
 
-    IoU is the largest with any object of the class in question:
+    The first that applies, where IoU is the largest with any object of the class in question:
 
-    - duplicate: 0.5 or more with an object of its class, which a detection of a higher score found.
-    - class: 0.5 or more with an object of another class.
     - place: from 0.1 to below 0.5 with an object of its class.
+    - class: 0.5 or more with an object of another class.
+    - duplicate: 0.5 or more with an object of its class, which a detection of a higher score found.
     - both: from 0.1 to below 0.5 with an object of another class.
     - background: less than 0.1 with every object.
 
@@ -83,11 +84,11 @@ def _kinds(iou: np.ndarray, same_class: np.ndarray) -> tuple[np.ndarray, np.ndar
     other = np.where(np.pad(~same_class, ((0, 0), (0, 1))), columns, 0.0)
     best_own, best_other = own.max(1, initial=0), other.max(1, initial=0)
     conditions = [
-        best_own >= FOREGROUND_IOU,
+        (best_own >= BACKGROUND_IOU) & (best_own < FOREGROUND_IOU),
         best_other >= FOREGROUND_IOU,
-        best_own >= BACKGROUND_IOU,
+        best_own >= FOREGROUND_IOU,
         best_other >= BACKGROUND_IOU,
     ]
     kind = np.select(conditions, range(4), default=4)
-    meant = np.select([kind == 1, kind == 2], [other.argmax(1), own.argmax(1)], default=-1)
+    meant = np.select(conditions[:2], [own.argmax(1), other.argmax(1)], default=-1)
     return kind, meant

@@ -40,8 +40,8 @@ class Evaluation:
     Attributes:
         summary: name to number, all finite; a number for which the split has nothing to measure (AP_small without
             small objects) is absent. AP and AR in 0..1 by COCO's protocol; precision, recall, f1 and threshold at
-            the score threshold of the largest F1 over all objects, IoU 0.5; counts of images, background images
-            and objects; false alarms for each background image.
+            the score threshold of the largest F1 over all objects, IoU 0.5 (see `ScoreCurve.best`); counts of images,
+            background images and objects; false alarms for each background image.
         per_class: a row a class in order of contiguous id: name, category_id, images, objects (also by size), COCO's
             numbers, precision, recall and f1 at the common threshold, and the class's own best threshold and F1.
         per_size: a row a size: its bounds in pixels, objects and COCO's numbers.
@@ -95,8 +95,10 @@ class Evaluation:
         plot_confusion(self, folder / "confusion_matrix.png")
 
 
-def evaluate(index: DetectionIndex, predictions: Predictions) -> Evaluation:
+def evaluate(index: DetectionIndex, predictions: Predictions, threshold: float = 0.5) -> Evaluation:
     """Score `predictions` on every picture of `index`.
+
+    `threshold` is the score of the operating point where the split decides on none, as one without objects.
 
     Raises `DetrofitError` if a picture has no prediction (one without detections is recorded as empty) or if a
     prediction is for a picture or class that the index does not have.
@@ -105,7 +107,7 @@ def evaluate(index: DetectionIndex, predictions: Predictions) -> Evaluation:
     coco = coco_metrics(index, predictions)
     matches = match_detections(index, predictions)
     curve = score_curve(index, matches)
-    best = curve.best()
+    best = curve.best(threshold)
     class_curves = [score_curve(index, matches, label) for label in range(len(index.class_names))]
     background = background_alarms(index, matches, best.threshold)
     return Evaluation(

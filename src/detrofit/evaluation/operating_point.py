@@ -50,10 +50,13 @@ class ScoreCurve:
             threshold, int(self.true_positives[passing - 1]), int(self.false_positives[passing - 1]), self.objects
         )
 
-    def best(self) -> OperatingPoint:
-        """The point of the largest F1; its threshold lies halfway to the next score, not on a detection."""
-        if len(self.scores) == 0:
-            return OperatingPoint(0.5, 0, 0, self.objects)
+    def best(self, otherwise: float = 0.5) -> OperatingPoint:
+        """The point of the largest F1; its threshold lies halfway to the next score, not on a detection.
+
+        The point at the score `otherwise` where F1 is 0 at each, as without objects: none is better than another.
+        """
+        if not self.f1.any():
+            return self.at(otherwise)
         best = int(self.f1.argmax())
         below = self.scores[best + 1] if best + 1 < len(self.scores) else self.scores[best]
         return self.at(float((self.scores[best] + below) / 2))

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from detrofit.errors import DetrofitError
+from detrofit.overlap import box_iou
 
 Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
@@ -30,9 +31,9 @@ def d_rise(
     """How much each pixel matters to each detection, float32 `[n,H,W]`, 0 at the least and 1 at the most.
 
     The picture is shown under random masks; a pixel matters as much as masks that leave it visible keep a detection
-    like the target: of its class, at its place (the largest IoU times score), as the mean over those masks less the
-    mean over all. Any model that finds boxes will do. D-RISE also compares the probabilities of all classes; exported
-    models do not tell them, so that the score of the target's class stands for them.
+    like the target, in the mean over those masks: of its class, at its place (the largest IoU times score). Any model
+    that finds boxes will do. D-RISE also compares the probabilities of all classes; exported models do not tell them,
+    so that the score of the target's class stands for them.
 
     Args:
         detect: a backend, called with images float32 `[B,3,H,W]` in 0..1; boxes xyxy in 0..1, scores, labels.
@@ -46,18 +47,15 @@ def d_rise(
     height, width = image.shape[1:]
     generator = np.random.default_rng(seed)
     weighted = np.zeros((len(boxes_xyxy), height, width))
-    visible, weights = np.zeros((height, width)), np.zeros(len(boxes_xyxy))
+    visible = np.zeros((height, width))
     for start in range(0, masks, batch):
         shown = np.stack([draw_mask(generator, (height, width), cells) for _ in range(min(batch, masks - start))])
         boxes, scores, found = detect(image[None] * shown[:, None].astype(np.float32))
         for mask, *answer in zip(shown, boxes, scores, found):
-            likeness = _likeness(boxes_xyxy, labels, *answer)
-            weighted += likeness[:, None, None] * mask
+            weighted += _likeness(boxes_xyxy, labels, *answer)[:, None, None] * mask
             visible += mask
-            weights += likeness
         advance(len(shown))
-    saliency = weighted / np.maximum(visible, 1e-9) - (weights / masks)[:, None, None]
-    return _to_unit(saliency)
+    return _to_unit(weighted / np.maximum(visible, 1e-9))
 
 
 def draw_mask(generator: np.random.Generator, size: tuple[int, int], cells: int) -> np.ndarray:
@@ -75,17 +73,8 @@ def _likeness(
     targets: np.ndarray, labels: np.ndarray, boxes: np.ndarray, scores: np.ndarray, found: np.ndarray
 ) -> np.ndarray:
     """The largest IoU times score `[n]` of detections of each target's class."""
-    alike = box_overlaps(targets, boxes) * scores[None] * (labels[:, None] == found[None])
+    alike = box_iou(targets[:, None], boxes[None]) * scores[None] * (labels[:, None] == found[None])
     return alike.max(1, initial=0)
-
-
-def box_overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """IoU `[n,m]` of boxes xyxy."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = (high - low).clip(min=0).prod(2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None] + (others[:, 2:] - others[:, :2]).prod(1)[None]
-    return shared / np.maximum(areas - shared, 1e-9)
 
 
 def _to_unit(maps: np.ndarray) -> np.ndarray:

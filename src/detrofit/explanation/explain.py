@@ -18,6 +18,8 @@ from detrofit.explanation.features import ReceptiveField, feature_map, receptive
 from detrofit.explanation.panels import FORMATS, PAGE_WIDTH, Panel, PanelBox, PanelPoints, save_panels
 from detrofit.explanation.queries import QueryDetections, gradient_saliency, level_of, sampling_points
 from detrofit.files import write_file
+from detrofit.model.places import names_at
+from detrofit.parts.retrofit import expand_address
 
 _STAGES = ("backbone.stage1", "backbone.stage2", "backbone.stage3", "backbone.stage4")
 Truth = tuple[np.ndarray, Sequence[str]]  # boxes xyxy in pixels of the picture, and their classes
@@ -32,8 +34,8 @@ class ExplainSettings:
         threshold: their lowest score; None for the file's own.
         masks: of D-RISE, for each picture and model; 0 leaves it out.
         stride: of the level whose gradients are shown; None for the finest.
-        slots: addresses whose maps and receptive fields are shown; those that a model lacks are left out for it. By
-            default the stages.
+        slots: addresses whose maps and receptive fields are shown; of several places with one address the last, and
+            those that a model lacks are left out for it. By default the stages.
         width: of the figures in inches.
         formats: of the figures.
     """
@@ -97,29 +99,32 @@ def amount(models: Sequence[ExplainedModel], pictures: int, settings: ExplainSet
     return pictures * sum(settings.masks + len(_addresses(each, settings)) for each in models)
 
 
-def _addresses(each: ExplainedModel, settings: ExplainSettings) -> list[str]:
-    """The slots of a model that are shown."""
-    return [address for address in settings.slots or _STAGES if _has(each, address)]
+def _addresses(each: ExplainedModel, settings: ExplainSettings) -> dict[str, str]:
+    """The addresses that are shown of a model, each with the name of its module, the last where there are several."""
+    if each.model is None:
+        return {}
+    names = {address: names_at(each.model, address) for address in _expanded(settings.slots or _STAGES)}
+    return {address: there[-1] for address, there in names.items() if there}
+
+
+def _expanded(addresses: Sequence[str]) -> list[str]:
+    return [single for address in addresses for single in expand_address(address)]
 
 
 @torch.no_grad()
 def _check(models: Sequence[ExplainedModel], settings: ExplainSettings, picture: np.ndarray) -> None:
     if not models and (settings.slots or settings.stride is not None):
         raise DetrofitError("exported files have no slots and levels to show; give a .safetensors file for those")
-    for address in settings.slots:
-        if not any(_has(each, address) for each in models):
+    shown = [_addresses(each, settings) for each in models]
+    for address in _expanded(settings.slots):
+        if not any(address in addresses for addresses in shown):
             raise DetrofitError(f"no model has anything at '{address}'; `detrofit slots` lists a model's addresses")
-    for each in models:
+    for each, addresses in zip(models, shown):
         assert each.model is not None
         if settings.stride is not None:
             level_of(each.model, settings.stride)
-        for address in settings.slots:
-            if _has(each, address):
-                slot_output(each.model, address, each.tensor(picture)[None])
-
-
-def _has(each: ExplainedModel, address: str) -> bool:
-    return each.model is not None and address in dict(each.model.named_modules())
+        for address in addresses:
+            slot_output(each.model, address, each.tensor(picture)[None])
 
 
 class _Drawing:
@@ -209,9 +214,10 @@ class _Drawing:
             if not chosen:
                 continue
             fields[each.name] = {
-                address: receptive_field(each.model, address, images, self.advance) for address in chosen
+                address: receptive_field(each.model, name, images, self.advance) for address, name in chosen.items()
             }
-            maps.append([Panel(first, address, heat=feature_map(each.model, address, images[0])) for address in chosen])
+            heats = {address: feature_map(each.model, name, images[0]) for address, name in chosen.items()}
+            maps.append([Panel(first, address, heat=heat) for address, heat in heats.items()])
             seen.append([_field_panel(address, field) for address, field in fields[each.name].items()])
         if not fields:
             return {}

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from detrofit.errors import DetrofitError, nearest
+from detrofit.errors import DetrofitError
+from detrofit.model.detector import RTDETR
+from detrofit.model.places import modules_at
 
 SHARE = 0.5  # of all contribution, whose square is the size of a receptive field
 
@@ -32,16 +34,15 @@ class ReceptiveField:
     side95: float
 
 
-def slot_output(model: nn.Module, address: str, images: Tensor) -> Tensor:
-    """The map `[B,C,h,w]` that comes out at an address, e.g. `backbone.stage4` or `encoder.fusion`.
+def slot_output(model: RTDETR, address: str, images: Tensor) -> Tensor:
+    """The map `[B,C,h,w]` that comes out at a slot's address, e.g. `encoder.downsample`, or of a module by its name.
 
-    Of a list of maps the last is taken. Raises DetrofitError where the model has nothing there, or no map comes out.
+    Of several places with one address, and of a list of maps, the last is taken. Raises DetrofitError where the model
+    has nothing there, or no map comes out.
     """
-    modules = dict(model.named_modules())
-    if address not in modules or not address:
-        raise DetrofitError(f"the model has nothing at '{address}'{nearest(address, modules)}")
+    module = model.get_submodule(modules_at(model, address, "explain")[-1])
     seen: list[Any] = []
-    hook = modules[address].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    hook = module.register_forward_hook(lambda module, inputs, output: seen.append(output))
     try:
         model(images)
     finally:
@@ -55,7 +56,7 @@ def slot_output(model: nn.Module, address: str, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def feature_map(model: nn.Module, address: str, image: Tensor) -> np.ndarray:
+def feature_map(model: RTDETR, address: str, image: Tensor) -> np.ndarray:
     """How strongly each cell of a slot's output is excited by a picture `[3,H,W]`: `[h,w]` in 0..1.
 
     The root mean square over channels, stretched between its smallest and its largest value.
@@ -66,7 +67,7 @@ def feature_map(model: nn.Module, address: str, image: Tensor) -> np.ndarray:
 
 
 def receptive_field(
-    model: nn.Module, address: str, images: Sequence[Tensor], advance: Callable[[int], None] = lambda done: None
+    model: RTDETR, address: str, images: Sequence[Tensor], advance: Callable[[int], None] = lambda done: None
 ) -> ReceptiveField:
     """How far a slot's output sees in an eval-mode model, measured on pictures float32 `[3,H,W]` of one size.
 

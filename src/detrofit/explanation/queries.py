@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from detrofit.errors import DetrofitError
-from detrofit.explanation.drise import box_overlaps
 from detrofit.model.deformable_attention import DeformableAttention
 from detrofit.model.detector import RTDETR
+from detrofit.overlap import box_iou
 from detrofit.parts.boxes import cxcywh_to_xyxy
 
 SAME_OBJECT = 0.5  # IoU
@@ -36,7 +36,7 @@ class QueryDetections:
         chosen: list[int] = []
         for row, (box, label) in enumerate(zip(self.boxes_xyxy, self.labels)):
             others = [each for each in chosen if self.labels[each] == label]
-            if not others or box_overlaps(box[None], self.boxes_xyxy[others]).max() < SAME_OBJECT:
+            if not others or box_iou(box, self.boxes_xyxy[others]).max() < SAME_OBJECT:
                 chosen.append(row)
         return self.take(np.array(chosen[:most], np.int64))
 
@@ -70,8 +70,8 @@ def gradient_saliency(model: RTDETR, image: Tensor, query: int, label: int, stri
     """How much each cell of a level adds to a query's class logit, float32 `[h,w]` in 0..1.
 
     The gradient of the logit with respect to the encoder's map of that stride, times the map, summed over channels,
-    without what is negative (HiResCAM, arXiv:2011.08891). What comes through the query's own first content and box is
-    not in it: both are cut off the graph when queries are selected.
+    without what is negative (HiResCAM, arXiv:2011.08891). What comes through the query's own first content and through
+    boxes is not in it: both are cut off the graph when queries are selected, and boxes after every layer.
     """
     position = level_of(model, stride)
     with torch.no_grad():

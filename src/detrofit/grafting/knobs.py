@@ -6,12 +6,11 @@ from typing import Any
 
 from detrofit.deployment.trade.output import as_json
 from detrofit.deployment.trade.run import TradeSettings, trade
-from detrofit.deployment.trade.timing import TradeFormat
+from detrofit.deployment.trade.timing import FORMATS
 from detrofit.grafting.cost import timed_here, timed_on, timed_picture
-from detrofit.grafting.workshop import Runtime, Workshop
+from detrofit.grafting.workshop import Workshop
 
 FILE = "knobs.json"
-FORMATS: dict[Runtime, TradeFormat] = {"openvino": "openvino", "onnxruntime": "onnx", "torch": "torch"}
 
 
 def free_knobs(workshop: Workshop) -> list[dict[str, Any]]:

@@ -44,19 +44,26 @@ def modules_at(model: RTDETR, address: str, asked_by: str) -> list[str]:
     A slot without index has a module in each of its places; `backbone.stage[3,4].block` are two addresses. Raises
     DetrofitError that names `asked_by` for an address that the model lacks.
     """
-    modules = [name for name, _ in model.named_modules() if name]
     found: list[str] = []
     for single in expand_address(address):
-        if single in modules:
-            found.append(single)
-            continue
-        places = places_of(model)
-        there = [place.name for place in places if single in (place.address, place.filled.address)]
+        there = names_at(model, single)
         if not there:
+            places, modules = places_of(model), _module_names(model)
             known = dict.fromkeys([*(place.filled.address for place in places), *modules])
             raise DetrofitError(f"{asked_by}: the model has nothing at '{single}'{nearest(single, known)}")
         found += there
     return found
+
+
+def names_at(model: RTDETR, address: str) -> list[str]:
+    """The same for one address; nothing where the model lacks it."""
+    if address in _module_names(model):
+        return [address]
+    return [place.name for place in places_of(model) if address in (place.address, place.filled.address)]
+
+
+def _module_names(model: RTDETR) -> list[str]:
+    return [name for name, _ in model.named_modules() if name]
 
 
 def slots_of(model: RTDETR, names: Iterable[str]) -> dict[str, str]:

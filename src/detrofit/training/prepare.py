@@ -46,11 +46,7 @@ def open_material(experiment: Experiment) -> Material:
     dataset = open_dataset(experiment.data)
     train, val = dataset.split("train"), _validation_split(dataset, experiment.train.val_split)
     for index in (train, val):
-        check_pictures(index, experiment.data)
-        if index.crowd.all():
-            raise DetrofitError(
-                f"the split '{index.split}' of {experiment.data} has no boxes; `detrofit data check` tells why"
-            )
+        check_objects(index, experiment.data)
     return Material(dataset, train, val, dataset.description)
 
 
@@ -61,6 +57,13 @@ def _validation_split(dataset: Dataset, name: str) -> DetectionIndex:
         raise DetrofitError(
             f"{error}; validation chooses the best weights: add that split, or name another with train.val_split"
         ) from None
+
+
+def check_objects(index: DetectionIndex, data: Path) -> None:
+    """DetrofitError for a split without pictures that exist, or without objects; `data` is where it is from."""
+    check_pictures(index, data)
+    if index.crowd.all():
+        raise DetrofitError(f"the split '{index.split}' of {data} has no boxes; `detrofit data check` tells why")
 
 
 def check_pictures(index: DetectionIndex, data: Path) -> None:

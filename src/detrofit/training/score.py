@@ -75,7 +75,7 @@ def score_file(
     folder = out or file.parent / (f"val-{split}-tiled" if tiling else f"val-{split}")
     if not devices.is_main:
         return folder, None
-    evaluation = evaluate(index, predictions)
+    evaluation = evaluate(index, predictions, info.threshold)
     evaluation.save(folder)
     predictions.write(folder / "predictions.json", index)
     errors = analyse_errors(index, predictions, evaluation.operating_point.threshold)

@@ -34,8 +34,7 @@ def predict_tiles(
 ) -> Predictions:
     """Detections of an eval-mode model on every picture of a split, seen in tiles of `imgsz` and merged.
 
-    At most `batch` tiles are in memory at once, beside the decoded picture. `max_detections` are those of a tile. The
-    other arguments are as in `predict_split`.
+    `batch` tiles are seen at once. `max_detections` are those of a tile. The other arguments are as in `predict_split`.
     """
     world = {"num_replicas": devices.world_size, "rank": devices.rank}
     loader = TileLoader(index, imgsz, tiling, batch, workers=workers, **world)

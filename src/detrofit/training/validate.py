@@ -71,8 +71,8 @@ def detections_of(
 
 
 def validate(
-    model: nn.Module, index: DetectionIndex, imgsz: tuple[int, int], devices: Devices, **options: int
+    model: nn.Module, index: DetectionIndex, imgsz: tuple[int, int], devices: Devices, **options: Any
 ) -> tuple[Evaluation, Predictions]:
-    """The score of an eval-mode model on a split, and the predictions it comes from."""
-    predictions = predict_split(model, index, imgsz, devices, **options)  # type: ignore[arg-type]
+    """The score of an eval-mode model on a split, and the predictions that it comes from; see `predict_split`."""
+    predictions = predict_split(model, index, imgsz, devices, **options)
     return evaluate(index, predictions), predictions

@@ -52,7 +52,7 @@ def test_what_is_no_time_is_one_line(text):
 
 
 TOTAL = {"median": 5.0, "low": 4.5, "high": 6.0}
-ROW = {"file": "C:\\bench\\320x480-q100-l2.onnx", "steps": {"total": TOTAL}}
+ROW = {"file": "C:\\bench\\320x480-q100-l2.onnx", "runtime": "onnxruntime", "steps": {"total": TOTAL}}
 
 
 def record(folder, *rows, batch=1):
@@ -63,8 +63,10 @@ def record(folder, *rows, batch=1):
 
 
 def test_a_record_from_another_device(tmp_path):
-    known, machine = read_bench(record(tmp_path, ROW, {"file": "best.onnx", "steps": {"total": TOTAL}}))
-    assert known == {Point((320, 480), 100, 2): PointLatency(5.0, 4.5, 6.0)} and machine == {"processor": "ARM"}
+    other = {"file": "best.safetensors", "runtime": "torch", "steps": {"total": TOTAL}}
+    bench = read_bench(record(tmp_path, ROW, other))
+    assert bench.latencies == {Point((320, 480), 100, 2): PointLatency(5.0, 4.5, 6.0)}
+    assert bench.format == "onnx" and bench.machine == {"processor": "ARM"}
 
 
 def test_times_that_are_not_those_of_a_point_and_a_picture_are_refused(tmp_path):
@@ -72,6 +74,12 @@ def test_times_that_are_not_those_of_a_point_and_a_picture_are_refused(tmp_path)
         read_bench(record(tmp_path, ROW, batch=8))
     with pytest.raises(DetrofitError, match=r"has .320x480-q100-l2. twice; time it with one runtime"):
         read_bench(record(tmp_path, ROW, {**ROW, "file": "points/320x480-q100-l2.xml"}))
+    with pytest.raises(DetrofitError, match=r"times of .320x480-q100-l2. and .best-320x480-q100-l2., one point"):
+        read_bench(record(tmp_path, ROW, {**ROW, "file": "best-320x480-q100-l2.onnx"}))
+    with pytest.raises(DetrofitError, match=r"times points with onnxruntime and openvino; time them with one runtime"):
+        read_bench(record(tmp_path, ROW, {**ROW, "file": "64x64-q100-l2.xml", "runtime": "openvino"}))
+    with pytest.raises(DetrofitError, match=r"does not tell with which runtime its files were timed"):
+        read_bench(record(tmp_path, {**ROW, "runtime": "abacus"}))
 
 
 @pytest.mark.parametrize(

@@ -27,3 +27,14 @@ def test_the_point_as_trained_is_marked_and_no_other_where_a_record_lacks_it():
     assert "as trained" in slow and "as trained" not in fast and "*" in fast
     (only,) = lines(Trade("m", "d", "val", "onnx", {}, points[1:], trained))
     assert "as trained" not in only
+
+
+def test_why_points_have_no_time_is_said_once_for_each_reason():
+    latency = PointLatency(9.0, 9.0, 9.0)
+    points = [TradePoint(Point((64, 64), 40, 2), {"AP": 0.5, "AP50": 0.5, "AP_small": 0.5}, latency)]
+    for queries, failure in ((10, "it [disagrees]"), (20, "it [disagrees]"), (30, "no memory")):
+        points.append(TradePoint(Point((64, 64), queries, 2), points[0].scores, None, failure))
+    text = io.StringIO()
+    print_trade(Trade("m", "d", "val", "onnx", {}, points, points[0].point), Console(file=text, width=120))
+    said = [line.strip() for line in text.getvalue().splitlines() if line.startswith("not timed (")]
+    assert said == ["not timed (2): it [disagrees]", "not timed (1): no memory"]

@@ -124,19 +124,24 @@ def test_what_was_measured_is_kept_where_nothing_fits_into_the_budget(file, data
     assert (tmp_path / "out" / "trade.png").exists() and not list((tmp_path / "out").glob("traded*"))
 
 
-def test_times_from_another_device_decide(file, data, tmp_path):
+def test_times_from_another_device_decide(file, data, tmp_path, capsys):
     def row(stem: str, milliseconds: float) -> dict:
-        return {"file": f"{stem}.onnx", "steps": {"total": dict.fromkeys(("median", "low", "high"), milliseconds)}}
+        total = dict.fromkeys(("median", "low", "high"), milliseconds)
+        return {"file": f"{stem}.safetensors", "runtime": "torch", "steps": {"total": total}}
 
     rows = [row("64x64-q40-l2", 30.0), row("64x64-q10-l1", 9.0), row("32x32-q10-l2", 8.0)]
     bench = tmp_path / "bench.json"
     bench.write_text(json.dumps({"format": FORMAT, "batch": 1, "files": rows, "machine": {"processor": "a small one"}}))
-    settings = TradeSettings(format="torch", device="cpu", bench=bench, workers=0)
+    settings = TradeSettings(device="cpu", bench=bench, workers=0)
     result = trade(file, data, tmp_path, settings, budget=10.0)
     assert {each.point.stem: each.milliseconds for each in result.points} == {
         "64x64-q40-l2": 30.0, "64x64-q10-l1": 9.0, "32x32-q10-l2": 8.0,
     }  # fmt: skip
     assert result.chosen.point.milliseconds <= 10 and result.machine == {"processor": "a small one"}
+    assert result.format == "torch" and result.chosen.exported is None
+    assert "scoring traded.safetensors" in capsys.readouterr().err, "the second scoring shows how far it is, too"
+    with pytest.raises(DetrofitError, match="--bench has times of torch files; leave --format onnx out"):
+        trade(file, data, tmp_path, TradeSettings(format="onnx", bench=bench, device="cpu"))
     with pytest.raises(DetrofitError, match="--bench says which points"):
         trade(file, data, tmp_path, TradeSettings(Knobs(num_queries=(5,)), bench=bench, device="cpu"))
 
@@ -152,6 +157,25 @@ def test_a_point_whose_export_fails_is_left_out_with_the_reason(file, data, tmp_
     result = trade(file, data, tmp_path, settings)
     (failed,) = (each for each in result.points if each.latency is None)
     assert failed.point.num_queries == 10 and "disagrees" in failed.failure and failed not in result.front
+
+
+@pytest.mark.parametrize("step", ["write_point", "open_backend"])
+def test_what_cannot_be_timed_is_told_before_anything_is_scored(file, data, tmp_path, monkeypatch, step):
+    def refuse(*arguments):
+        raise DetrofitError("this runtime is not here")
+
+    monkeypatch.setattr(run, step, refuse)
+    monkeypatch.setattr(run, "score_points", lambda *arguments, **options: pytest.fail("scored for nothing"))
+    with pytest.raises(DetrofitError, match="this runtime is not here"):
+        trade(file, data, tmp_path, TradeSettings(format="torch", device="cpu", workers=0))
+
+
+def test_a_split_without_objects_decides_nothing(file, tmp_path):
+    data = draw_demo_dataset(tmp_path / "data", 0, pictures={"train": 1, "val": 1, "test": 1}, size=(64, 64))
+    for labels in (data.parent / "labels" / "val").iterdir():
+        labels.write_text("")
+    with pytest.raises(DetrofitError, match=r"the split .val. of .* has no boxes"):
+        trade(file, data, tmp_path / "out", TradeSettings(format="torch", device="cpu"), budget=10.0)
 
 
 def test_the_test_split_decides_nothing(file, data, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,6 +121,9 @@ def print_trade(trade: Trade, console: Console) -> None:
         "* no other point is as accurate and as fast",
         highlight=False,
     )
+    failures = Counter(each.failure for each in trade.points if each.failure)
+    for failure, count in failures.items():
+        console.print(f"not timed ({count}): {failure}", highlight=False, markup=False)
 
 
 def _number(value: float) -> str:

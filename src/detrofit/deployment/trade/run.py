@@ -19,10 +19,12 @@ from detrofit.deployment.latency import timing_device
 from detrofit.deployment.trade.accuracy import score_points
 from detrofit.deployment.trade.choice import TradePoint, best_within, pareto_front
 from detrofit.deployment.trade.points import Knobs, Point, as_trained, grid
-from detrofit.deployment.trade.timing import PointLatency, TradeFormat, read_bench, time_points, write_point
+from detrofit.deployment.trade.timing import Bench, PointLatency, TradeFormat, read_bench, time_points, write_point
 from detrofit.errors import DetrofitError
 from detrofit.pictures import PictureSource
+from detrofit.runtime.backends import open_backend
 from detrofit.training.devices import Devices
+from detrofit.training.prepare import check_objects
 from detrofit.training.run_folder import BEST
 from detrofit.training.score import check_classes
 from detrofit.training.validate import validate
@@ -41,7 +43,7 @@ class TradeSettings:
 
     Attributes:
         knobs: the values to try.
-        format: what is timed.
+        format: what is timed; None for what `bench` is of, or else onnx.
         device: where accuracy is measured, and where the format is timed as far as its runtime has it (see
             `timing_device`).
         bench: a record of `detrofit bench` made on another device; the names of its files are the points.
@@ -54,7 +56,7 @@ class TradeSettings:
     """
 
     knobs: Knobs = ALL_KNOBS
-    format: TradeFormat = "onnx"
+    format: TradeFormat | None = None
     device: str = "auto"
     bench: Path | None = None
     rounds: int = 20
@@ -133,10 +135,11 @@ def trade(
     file = file / BEST if file.is_dir() else file
     session = _Session(file, data, out, settings)
     with Progress(console=Console(stderr=True)) as progress:
+        session.check_timing(progress)
         scores = session.score(progress)
         known, failures, machine = session.time(progress)
     points = [TradePoint(point, scores[point], known.get(point), failures.get(point)) for point in session.points]
-    measured = Trade(file.name, data.name, settings.split, settings.format, machine, points, session.trained)
+    measured = Trade(file.name, data.name, settings.split, session.format, machine, points, session.trained)
     keep(measured)
     return measured if budget is None else replace(measured, chosen=session.write_best(points, budget))
 
@@ -151,6 +154,8 @@ class _Session:
         self.index = _deciding_split(data, settings.split)
         check_classes(self.info, self.index, file)
         self.bench = read_bench(settings.bench) if settings.bench else None
+        self.format = _timed_format(settings.format, self.bench)
+        self.timed_on = timing_device(settings.device, self.format)
         self.devices = Devices(settings.device)
         self.model = self.devices.place(load_model(file, plugins=self.plugins))
         self.trained = as_trained(self.model, self.info)
@@ -161,9 +166,18 @@ class _Session:
             return grid(self.model, self.info, self.settings.knobs)
         if self.settings.knobs != ALL_KNOBS:
             raise DetrofitError("--bench says which points there are; leave the knobs out")
-        known = list(self.bench[0])
+        known = list(self.bench.latencies)
         every = Knobs(*(sorted({point[knob] for point in known}) for knob in range(3)))  # type: ignore[arg-type]
         return [point for point in grid(self.model, self.info, every) if point in known]
+
+    def check_timing(self, progress: Progress) -> None:
+        """DetrofitError where the model as trained cannot be exported, or not be opened where it is to be timed."""
+        if self.bench is None:
+            task = progress.add_task(f"trying {self.format}", total=1)
+            with tempfile.TemporaryDirectory(prefix="detrofit-trade-") as folder:
+                file = write_point(Path(folder), self.model, self.info, self.trained, self.format, self.plugins)
+                open_backend(file, self.timed_on, self.plugins)
+            progress.advance(task)
 
     def score(self, progress: Progress) -> dict[Point, dict[str, float]]:
         """COCO's summary of each point."""
@@ -182,27 +196,26 @@ class _Session:
     def time(self, progress: Progress) -> tuple[dict[Point, PointLatency], dict[Point, str], dict[str, Any]]:
         """Each point's latency, why some have none, and the machine that they were timed on."""
         if self.bench is not None:
-            return self.bench[0], {}, self.bench[1]
+            return self.bench.latencies, {}, self.bench.machine
         with ExitStack() as stack:
             folder = self.out / "points"
             if not self.settings.keep:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="detrofit-trade-")))
             files, failures = self._write_points(folder, progress)
             task = progress.add_task("timing", total=len(files) - 1)
-            device = timing_device(self.settings.device, self.settings.format)
             picture = self.index.path(0) if self.settings.picture is None else self.settings.picture
             known, machine = time_points(
-                files, picture, self.settings.rounds, device, lambda done: progress.advance(task, done)
+                files, picture, self.settings.rounds, self.timed_on, lambda done: progress.advance(task, done)
             )
         return known, failures, machine
 
     def _write_points(self, folder: Path, progress: Progress) -> tuple[list[tuple[Point, Path]], dict[Point, str]]:
         """The file of each point, and why some points have none; the first must have one."""
-        task = progress.add_task(f"writing {self.settings.format} files", total=len(self.points))
+        task = progress.add_task(f"writing {self.format} files", total=len(self.points))
         files, failures = [], {}
         for point in self.points:
             try:
-                file = write_point(folder, self.model, self.info, point, self.settings.format, self.plugins)
+                file = write_point(folder, self.model, self.info, point, self.format, self.plugins)
                 files.append((point, file))
             except DetrofitError as error:
                 if not files:
@@ -221,25 +234,28 @@ class _Session:
         ap = self._rewrite_scored(file)
         if abs(ap - best.ap) > AP_TOLERANCE:
             raise DetrofitError(f"{file} has AP {ap:.4f} where its point had {best.ap:.4f}; please report this model")
-        if self.settings.format == "torch":
+        if self.format == "torch":
             return Chosen(budget, best, file, ap)
-        target = file.with_suffix(SUFFIXES[self.settings.format])
+        target = file.with_suffix(SUFFIXES[self.format])
         scored_on = self.data if self.settings.split == "val" else None
-        exported = export_file(file, self.settings.format, out=target, data=scored_on, plugins=self.plugins)
+        exported = export_file(file, self.format, out=target, data=scored_on, plugins=self.plugins)
         return Chosen(budget, best, file, ap, exported.file, exported.parity.ap_file)
 
     def _rewrite_scored(self, file: Path) -> float:
         """Score a written file, and note AP and the best threshold in it."""
         model, info = self.devices.place(load_model(file, plugins=self.plugins)), read_info(file)
-        evaluation, _ = validate(
-            model,
-            self.index,
-            info.input_size,
-            self.devices,
-            batch=self.settings.batch,
-            workers=default_workers(self.settings.workers),
-            max_detections=model.frame.max_detections,
-        )
+        with Progress(console=Console(stderr=True)) as progress:
+            task = progress.add_task(f"scoring {file.name}", total=len(self.index))
+            evaluation, _ = validate(
+                model,
+                self.index,
+                info.input_size,
+                self.devices,
+                batch=self.settings.batch,
+                workers=default_workers(self.settings.workers),
+                max_detections=model.frame.max_detections,
+                advance=lambda done: progress.advance(task, done),
+            )
         summary = evaluation.summary
         scores = {f"val_{name}": summary[name] for name in ("AP", "AP50") if name in summary}
         threshold = summary.get("threshold", info.threshold)
@@ -247,10 +263,17 @@ class _Session:
         return summary["AP"]
 
 
+def _timed_format(asked: TradeFormat | None, bench: Bench | None) -> TradeFormat:
+    if bench is None:
+        return asked or "onnx"
+    if asked not in (None, bench.format):
+        raise DetrofitError(f"--bench has times of {bench.format} files; leave --format {asked} out")
+    return bench.format
+
+
 def _deciding_split(data: Path, split: str) -> DetectionIndex:
     if split == "test":
         raise DetrofitError("the test split decides nothing, or it could not judge any more; choose on --split val")
     index = open_dataset(data).split(split)
-    if len(index) == 0:
-        raise DetrofitError(f"the split '{split}' of {data} has no pictures")
+    check_objects(index, data)
     return index

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from detrofit.deployment.bench_files import read_totals
+from detrofit.deployment.bench_files import read_record, read_totals, stem_of
 from detrofit.deployment.export import SUFFIXES, export_file
 from detrofit.deployment.latency import FileLatency, measure
 from detrofit.deployment.trade.points import Point, parse_stem
@@ -20,6 +20,7 @@ from detrofit.weights.model_file import ModelInfo, save_model
 from detrofit.weights.truncate import truncated
 
 TradeFormat = Literal["torch", "onnx", "openvino"]
+FORMATS: dict[str, TradeFormat] = {"torch": "torch", "onnxruntime": "onnx", "openvino": "openvino"}  # by runtime
 GROUP = 4  # files that are open at once, the model as trained among them
 
 
@@ -83,17 +84,44 @@ def time_points(
     return found, machine
 
 
-def read_bench(file: Path) -> tuple[dict[Point, PointLatency], dict[str, Any]]:
-    """The points' times in a `bench.json`, whose files are named after their points, and the machine it was made on.
+@dataclass(frozen=True)
+class Bench:
+    """Times of points from another device: what was timed there, and the machine."""
 
-    Raises DetrofitError as `read_totals` does, and for a file that names no point.
+    latencies: dict[Point, PointLatency]
+    format: TradeFormat
+    machine: dict[str, Any]
+
+
+def read_bench(file: Path) -> Bench:
+    """The points' times in a `bench.json`, whose files are named after their points.
+
+    Raises DetrofitError as `read_totals` does, and for a file that names no point, has one twice, or times some of them
+    with another runtime.
     """
     totals, machine = read_totals(file)
-    points = {parse_stem(stem): PointLatency(*times) for stem, times in totals.items()}
-    found = {point: latency for point, latency in points.items() if point is not None}
-    if not found:
+    stems: dict[Point, str] = {}
+    for stem in totals:
+        point = parse_stem(stem)
+        if point in stems:
+            raise DetrofitError(f"{file} has times of '{stems[point]}' and '{stem}', one point; leave one of them out")
+        if point is not None:
+            stems[point] = stem
+    if not stems:
         raise DetrofitError(
             f"{file} times no file that is named after a point, as in 320x320-q100-l2.onnx; "
             "`detrofit trade --keep` writes these"
         )
-    return found, machine
+    latencies = {point: PointLatency(*totals[stem]) for point, stem in stems.items()}
+    return Bench(latencies, _format_of(file, set(stems.values())), machine)
+
+
+def _format_of(file: Path, stems: set[str]) -> TradeFormat:
+    """What a record's files of those stems are, by the runtime that timed them."""
+    runtimes = {str(row.get("runtime")) for row in read_record(file)["files"] if stem_of(row) in stems}
+    if len(runtimes) > 1:
+        raise DetrofitError(f"{file} times points with {' and '.join(sorted(runtimes))}; time them with one runtime")
+    (runtime,) = runtimes
+    if runtime not in FORMATS:
+        raise DetrofitError(f"{file} does not tell with which runtime its files were timed; make it anew")
+    return FORMATS[runtime]
