@@ -63,7 +63,7 @@ def test_every_point_has_the_score_of_its_own_model_file(file, data, tmp_path):
 
 
 def test_an_exported_file_is_not_asked_for_a_gpu_that_its_runtime_lacks(file, data, tmp_path, monkeypatch):
-    devices = []
+    tried, devices = [], []
 
     def time_points(files, picture, rounds, device, advance):
         devices.append(device)
@@ -71,10 +71,11 @@ def test_an_exported_file_is_not_asked_for_a_gpu_that_its_runtime_lacks(file, da
 
     monkeypatch.setattr(run, "Devices", lambda device: Devices("cpu"))
     monkeypatch.setattr(run, "write_point", lambda folder, *rest: folder / "a point")
+    monkeypatch.setattr(run, "open_backend", lambda file, device, plugins: tried.append(device))
     monkeypatch.setattr(run, "time_points", time_points)
     for format_ in ("openvino", "torch"):
         trade(file, data, tmp_path, TradeSettings(Knobs((TRAINED,), (10,), (1,)), format_, "cuda", workers=0))
-    assert devices == [None, "cuda"]
+    assert tried == devices == [None, "cuda"]
 
 
 @pytest.mark.slow
