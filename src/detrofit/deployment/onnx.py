@@ -13,6 +13,7 @@ import onnxruntime
 import torch
 
 from detrofit.deployment.graph import ExportedGraph, Sampler
+from detrofit.deployment.joined_maps import read_before_joining
 from detrofit.errors import DetrofitError
 from detrofit.files import atomic_write
 from detrofit.model.costs import count_flops, count_parameters
@@ -74,6 +75,7 @@ def write_onnx(target: Path, model: RTDETR, info: ModelInfo, options: ExportOpti
     with atomic_write(target) as temporary:
         _trace(temporary, graph, size, options)
         _fold_constants(temporary)
+        _save_work(temporary)
         finish_onnx(temporary, description)
         if options.batch is None:
             _check_any_batch(temporary, size)
@@ -129,6 +131,12 @@ def _fold_constants(file: Path) -> None:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(file)
     onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+
+
+def _save_work(file: Path) -> None:
+    model = onnx.load(file)
+    read_before_joining(model)
+    onnx.save(model, file)
 
 
 def finish_onnx(file: Path, description: ExportDescription) -> None:
