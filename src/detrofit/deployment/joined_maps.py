@@ -12,8 +12,13 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-_RAISING: dict[str, Any] = {"mode": b"nearest", "coordinate_transformation_mode": b"asymmetric", "nearest_mode": b"floor"}
-_POINTWISE: dict[str, set[int]] = {"group": {1}, "strides": {1}, "pads": {0}}  # the only numbers that these attributes may have
+# The attributes of an operator that repeats rows and columns, and the only numbers that those of a 1x1 convolution have.
+_RAISING: dict[str, Any] = {
+    "mode": b"nearest",
+    "coordinate_transformation_mode": b"asymmetric",
+    "nearest_mode": b"floor",
+}
+_POINTWISE = {"group": {1}, "strides": {1}, "pads": {0}}
 
 
 class Linear(NamedTuple):
