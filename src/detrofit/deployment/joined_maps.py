@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-# The attributes of an operator that repeats rows and columns, and the only numbers that those of a 1x1 convolution have.
+# What an operator has that repeats rows and columns, and the only numbers that attributes of a 1x1 convolution have.
 _RAISING: dict[str, Any] = {
     "mode": b"nearest",
     "coordinate_transformation_mode": b"asymmetric",
