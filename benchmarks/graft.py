@@ -45,6 +45,7 @@ from graft_bench import (
     read_record,
     scored,
 )
+from graft_knobs import with_knobs
 from graft_rivals import RIVALS, random_choices, rival
 from graft_tables import table
 
@@ -92,6 +93,7 @@ REPLACED = {
     "stage 1": ("backbone.stage1.block",),
 }
 CONTROLS = ("stages 3 and 4", "all stages", "neck")
+KNOBS_OF = (("stages 3 and 4",), ("stages 3 and 4", "neck"))
 TUNED = (*CONTROLS, "stage 4", "stages 2 to 4")  # the growing share of the backbone, and the neck
 
 
@@ -150,6 +152,20 @@ def replaced(bench: Bench, label: str) -> Row:
         finished = finish(workshop, scorer, {made.name: made.file}, bench.finish_epochs)
         row["fine-tuned"] = _after(finished, made.name)
     return row
+
+
+def knobs(bench: Bench) -> Row:
+    """Fewer queries and layers of the teacher, of the graft that keeps most, and of the fastest that it can be."""
+    workshop = bench.workshop("uniform", **UNIFORM)
+    scorer = Scorer(workshop)
+    states, _ = train_library(workshop)
+    scores, costs = score_library(workshop, scorer, states), cost_library(workshop, states)
+    sources = {"teacher": bench.teacher}
+    for kinds in KNOBS_OF:
+        keys = tuple(each.key for label in kinds for each in _all_of(workshop, label))
+        (made,) = assemble_choices(workshop, scorer, [Choice(keys, math.nan, {})], states, costs, scores)
+        sources[" and ".join(kinds)] = made.file
+    return with_knobs(bench, workshop, sources)
 
 
 def whole(bench: Bench) -> Row:
@@ -255,6 +271,7 @@ STEPS: dict[str, Callable[[Bench], Row]] = {
     "graft": whole,
     "fewer parameters": fewer_parameters,
     "assemblies": assemblies,
+    "knobs": knobs,
     **{f"rival {label}": partial(rival, label=label) for label in RIVALS},
     **{f"replaced {label}": partial(replaced, label=label) for label in REPLACED if label not in CONTROLS},
     "test": test,

@@ -102,6 +102,8 @@ def _table_rows(name: str, record: dict[str, Row]) -> Iterator[list[str]]:
         yield from _passes(row, f"{label}: all replaced", record[start + label])
     for label, each in record.get(f"{name}/assemblies", {}).get("random", {}).items():
         yield from _before_and_after(row, f"random {label}", label, each)
+    for label, each in record.get(f"{name}/knobs", {}).get("knobs", {}).items():
+        yield row(f"{label}, fine-tuned", each["finished"]["ap"], each["cost"], test=f"{label}, uniform")
     for part, rival in record.items():
         if part.startswith(f"{name}/rival ") and "val AP" in rival:  # no setting of the free knobs may be fast enough
             label = part.partition("/rival ")[2]
