@@ -127,7 +127,7 @@ def control(bench: Bench) -> Row:
     workshop = bench.workshop("uniform", **UNIFORM)
     scorer = Scorer(workshop)
     rows = {label: asdict(scorer.score(settled(workshop, _all_of(workshop, label), {}))) for label in CONTROLS}
-    return {**rows, "original": asdict(scorer.teacher), "norms alone": asdict(scorer.norms_alone)}
+    return {**rows, "original": asdict(scorer.teacher)}
 
 
 def replaced(bench: Bench, label: str) -> Row:

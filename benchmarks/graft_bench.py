@@ -38,7 +38,7 @@ class Bench:
 
     def __init__(self, name: str, given: argparse.Namespace) -> None:
         self.name, self.record = name, given.record
-        self.local = {"steps": given.steps, "second_steps": given.steps // 2, "batch": given.batch,
+        self.local = {"steps": given.steps, "second_steps": given.steps, "batch": given.batch,
                       "rounds": given.rounds, "runtime": given.runtime, "norm_pictures": NORM_PICTURES}  # fmt: skip
         kind, seed = name.rsplit("-", 1)
         data, self.changes, seeds, run = SETS[kind]

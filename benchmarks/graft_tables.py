@@ -88,7 +88,7 @@ def _table_rows(name: str, record: dict[str, Row]) -> Iterator[list[str]]:
     if trained := record.get(f"{name}/teacher"):
         yield row("teacher", trained["val AP"], test="teacher", minutes=trained["minutes"], **_size(trained))
     for label, score in record.get(f"{name}/control", {}).items():
-        if isinstance(score, dict) and "ap" in score and label != "original" and not label.endswith("norms alone"):
+        if isinstance(score, dict) and "ap" in score and label != "original":
             yield row(f"{label}: random numbers, no training", score["ap"])
     for step in GRAFTS:
         grafted = record.get(f"{name}/{step}", {})

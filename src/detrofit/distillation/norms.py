@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import copy
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -45,6 +46,49 @@ def reestimate_norms(
         norm.momentum = momentum
     model.eval()
     return len(norms)
+
+
+class NormShift:
+    """Moves the batch norms of grafted models as far as the swap has moved what they see.
+
+    A trained model loses accuracy when its norms are merely measured anew, whether or not anything was swapped: its
+    running statistics are those of a whole training's average. Both it and the grafted model are therefore measured, on
+    the same pictures, and its own statistics are moved by the difference, which is none without a swap: the mean by
+    what was added, the variance by what it was multiplied with.
+
+    Args:
+        model: the trained model, which stays as it is.
+        batches: gives the same images float32 [B,3,H,W] in 0..1 at each call.
+        replaced: names of all modules that may be swapped.
+    """
+
+    def __init__(self, model: nn.Module, batches: Callable[[], Iterable[Tensor]], replaced: Sequence[str]) -> None:
+        self.batches, self.replaced = batches, list(replaced)
+        measured = copy.deepcopy(model)
+        reestimate_norms(measured, batches(), replaced)
+        self._trained, self._measured = _statistics(model), _statistics(measured)
+
+    @torch.no_grad()
+    def __call__(self, student: nn.Module, swapped: Sequence[str]) -> None:
+        """Set the norms of a copy of the model in which the modules named in `swapped` are other ones, in place.
+
+        Norms in these take what is measured.
+        """
+        reestimate_norms(student, self.batches(), self.replaced)
+        for name, (mean, var, eps) in _statistics(student).items():
+            if name in self._trained and not any(under(name, each) for each in swapped):
+                (own_mean, own_var, _), (seen_mean, seen_var, _) = self._trained[name], self._measured[name]
+                mean.add_(own_mean - seen_mean)
+                var.add_(eps).mul_(own_var / (seen_var + eps))  # eps: what hardly varies is not to ask for much
+
+
+def _statistics(model: nn.Module) -> dict[str, tuple[Tensor, Tensor, float]]:
+    """Running mean, running variance and epsilon of each batch norm that keeps them, by its name."""
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, BatchNorm) and module.running_mean is not None and module.running_var is not None:
+            found[name] = (module.running_mean, module.running_var, module.eps)
+    return found
 
 
 def _norms_after(model: nn.Module, images: Tensor, replaced: Sequence[str]) -> list[BatchNorm]:

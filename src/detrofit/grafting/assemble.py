@@ -94,7 +94,7 @@ def _assemble(workshop: Workshop, scorer: Scorer, name: str, keys: Sequence[str]
         if diverged:
             student = settled(workshop, chosen, states)
         else:
-            measure_norms(workshop, student)
+            measure_norms(workshop, student, chosen)
         score = scorer.score(student)
         save_grafted(workshop, model_file(workshop, name), student, keys, score)
         record = {"keys": list(keys), "score": asdict(score), "diverged": diverged}

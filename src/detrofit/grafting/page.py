@@ -45,7 +45,6 @@ def _facts(results: Results) -> Facts:
     return Facts(
         [
             ("AP of the original, search split", _ap(teacher["score"])),
-            ("AP of the original, norms measured anew", _ap(results["norms_alone"])),
             ("AP with random numbers in all slots", _ap(control)),
             (f"latency of the original, {results['settings']['runtime']}", f"{teacher['cost']['latency']:.2f} ms"),
             ("parameters", f"{teacher['cost']['parameters'] / 1e6:.2f} M"),

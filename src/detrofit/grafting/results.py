@@ -75,7 +75,6 @@ def make_results(
         },
         "notes": workshop.notes,
         "control": _numbers(asdict(control)),
-        "norms_alone": _numbers(asdict(scorer.norms_alone)),
         "candidates": [
             {
                 "slot": slot.address,

@@ -13,7 +13,6 @@ import torch
 
 from detrofit.data.loader import EvaluationLoader
 from detrofit.distillation.loss import confidence_sum, distillation_losses
-from detrofit.distillation.norms import reestimate_norms
 from detrofit.errors import DetrofitError
 from detrofit.evaluation.evaluate import evaluate
 from detrofit.evaluation.predictions import Predictions
@@ -61,27 +60,17 @@ class Scorer:
 
     Attributes:
         teacher: the score of the teacher as it is: its AP.
-        norms_alone: what measuring its norms anew does to it, without any swap.
     """
 
     def __init__(self, workshop: Workshop) -> None:
         self.workshop = workshop
         self._targets: list[dict[str, Any]] = []
         self._outputs = self._run(workshop.teacher)
-        self._refer_to(self._outputs)
-        self.teacher = self._score(self._outputs)
-        # Norms measured anew move the outputs by themselves, all students' alike: that must not count for a swap.
-        reference = self._run(settled(workshop, [], {}))
-        self.norms_alone = self._score(reference)
-        self._refer_to(reference)
-
-    def _refer_to(self, outputs: list[DetectorOutput]) -> None:
-        """Scores are differences to these outputs from now on."""
-        self._outputs = outputs
         boxes = sum(len(target["labels"]) for target in self._targets)
         self._boxes = max(1.0, boxes / len(self._targets))
         self._confidence = max(1.0, float(np.mean([confidence_sum(output) for output in self._outputs])))
-        self._losses = self._detection_losses(outputs)
+        self._losses = self._detection_losses(self._outputs)
+        self.teacher = self._score(self._outputs)
 
     def check(self) -> None:
         """DetrofitError for a teacher that has nothing to teach."""
@@ -142,7 +131,7 @@ class Scorer:
 
 
 def score_library(workshop: Workshop, scorer: Scorer, states: States) -> dict[str, Score]:
-    """The score of every candidate alone in the teacher, its norms measured anew; NaN for one that has no state."""
+    """The score of every candidate alone in the teacher, whose norms move with it; NaN for one that has no state."""
     known = workshop.record(FILE)
     all_of_them = [candidate for slot in workshop.slots for candidate in slot.candidates]
     candidates = [candidate for candidate in all_of_them if candidate.key in states]
@@ -217,16 +206,17 @@ def first_candidates(workshop: Workshop) -> list[Candidate]:
 
 
 def settled(workshop: Workshop, chosen: list[Candidate], states: Mapping[str, Any]) -> RTDETR:
-    """The teacher with these candidates on the device, its batch norms measured anew."""
+    """The teacher with these candidates on the device, its batch norms moved as they moved what these see."""
     student = workshop.devices.place(trained_student(workshop.teacher, chosen, states, seed=workshop.settings.seed))
-    measure_norms(workshop, student)
+    measure_norms(workshop, student, chosen)
     return student.requires_grad_(False)
 
 
-def measure_norms(workshop: Workshop, student: RTDETR) -> None:
+def measure_norms(workshop: Workshop, student: RTDETR, chosen: Sequence[Candidate]) -> None:
     """Batch norms measured on training pictures from the first slot on, the same norms for every student."""
+    addresses = {candidate.slot for candidate in chosen}
     with workshop.devices.autocast():
-        reestimate_norms(student, workshop.norm_images(), [slot.unit for slot in workshop.slots])
+        workshop.norm_shift(student, [slot.unit for slot in workshop.slots if slot.address in addresses])
 
 
 def _single(prediction: Prediction, row: int) -> DetectorOutput:

@@ -23,6 +23,7 @@ from detrofit.data.open import open_dataset
 from detrofit.data.transforms import PUBLISHED_AUGMENTATION
 from detrofit.deployment.bench_files import read_totals
 from detrofit.distillation.features import Batch
+from detrofit.distillation.norms import NormShift
 from detrofit.errors import DetrofitError, missing_extra
 from detrofit.files import file_digest, write_file
 from detrofit.grafting.budget import Budget
@@ -141,6 +142,11 @@ class Workshop:
                 left -= len(images)
                 if left <= 0:
                     return
+
+    @cached_property
+    def norm_shift(self) -> NormShift:
+        """Moves the norms of grafted models."""
+        return NormShift(self.teacher, self.norm_images, [slot.unit for slot in self.slots])
 
     @property
     def looks(self) -> int:
