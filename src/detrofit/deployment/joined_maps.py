@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+JOIN = "/join"  # how the names of the sums that join sources end
 # What an operator has that repeats rows and columns, and the only numbers that attributes of a 1x1 convolution have.
 _RAISING: dict[str, Any] = {
     "mode": b"nearest",
@@ -139,7 +140,7 @@ def _sum_of_convolutions(graph: _Graph, reader: Any, sources: list[Source]) -> l
         own = Linear(part, bias if number == 0 else np.zeros_like(bias))
         nodes += _convolution(graph, name, source, own)
         if before is not None:
-            nodes.append(helper.make_node("Add", [nodes[-1].output[0], before], [f"{name}/sum"], f"{name}/add"))
+            nodes.append(helper.make_node("Add", [nodes[-1].output[0], before], [f"{name}/joined"], name + JOIN))
     nodes[-1].output[0] = reader.output[0]
     return nodes
 

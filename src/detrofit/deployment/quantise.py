@@ -27,6 +27,7 @@ from detrofit.deployment.decoder_scope import (
     onnx_operations,
     openvino_operations,
 )
+from detrofit.deployment.joined_maps import JOIN
 from detrofit.deployment.onnx import finish_onnx
 from detrofit.runtime.onnx_backend import read_description
 
@@ -41,7 +42,10 @@ def quantise_openvino(model: Any, calibration: Calibration) -> tuple[Any, dict[s
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    decoder = decoder_operations(openvino_operations(model), model.inputs[0].get_node().get_friendly_name())
+    operations = list(openvino_operations(model))
+    decoder = decoder_operations(operations, model.inputs[0].get_node().get_friendly_name())
+    in_float = [name for name in decoder if not MAP_PROJECTION.match(name)]
+    in_float += [each.name for each in operations if each.name.endswith(JOIN)]  # runs as a part of the convolution then
     # Smoothing knows of no scope: it would scale all that the decoder reads, which costs time and brings nothing there.
     smoothing = nncf.AdvancedSmoothQuantParameters(matmul=-1)
     with redirect_stdout(sys.stderr):  # where its progress belongs
@@ -50,7 +54,7 @@ def quantise_openvino(model: Any, calibration: Calibration) -> tuple[Any, dict[s
             nncf.Dataset(calibration),
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(calibration),
-            ignored_scope=nncf.IgnoredScope(names=[name for name in decoder if not MAP_PROJECTION.match(name)]),
+            ignored_scope=nncf.IgnoredScope(names=in_float),
             advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=smoothing),
         )
     return smaller, _facts(calibration, f"nncf {nncf.__version__}", f"{FLOAT_PART}, {EXCEPT_MAPS}")
