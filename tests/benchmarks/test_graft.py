@@ -68,6 +68,8 @@ def test_every_part_of_the_graft_benchmark_can_be_done(
     monkeypatch.setattr(graft, "RANDOM_ASSEMBLIES", 1)
     monkeypatch.setattr(graft, "FEWEST_FOR_TAU", 1)
     monkeypatch.setattr(graft, "CONTROLS", ("stages 3 and 4",))
+    monkeypatch.setattr(graft, "KNOBS_OF", (("stages 3 and 4",),))
+    monkeypatch.setattr(script("graft_knobs"), "KNOBS", ((20, 1), (10, 1)))
     left_out = {f"replaced {label}" for label in graft.REPLACED if label not in ("stage 4", "stages 3 and 4")}
     steps = {name: step for name, step in graft.STEPS.items() if name not in left_out}
     monkeypatch.setattr(graft, "STEPS", steps)
@@ -77,6 +79,10 @@ def test_every_part_of_the_graft_benchmark_can_be_done(
     assert run(graft, monkeypatch, *options) == 0, capsys.readouterr().err
     done = json.loads(record.read_text())
     assert list(done) == [f"demo-0/{step}" for step in steps]
+    knobs = done["demo-0/knobs"]["knobs"]
+    assert [*knobs] == [f"{source}, {queries} queries, 1 layers" for source in ("teacher", "stages 3 and 4")
+                        for queries in (20, 10)]  # fmt: skip
+    assert all(0 < each["cost"]["ratio_low"] < each["cost"]["ratio_high"] for each in knobs.values())
     assert done["demo-0/graft"]["winner"].startswith("graft-") and done["demo-0/graft"]["missed"] is None
     winner, whole_stage = done["demo-0/graft"]["winner"], done["demo-0/replaced stage 4"]["name"]
     tested = {"teacher", "keep", "rival teacher trained longer", "rival uniformly narrower", winner}
