@@ -12,7 +12,7 @@ from detrofit.grafting.additivity import tau_text
 from detrofit.grafting.library import KEEP
 
 Row = dict[str, Any]
-GRAFTS = ("graft", "fewer parameters")
+GRAFTS = ("graft", "milder budget", "fewer parameters")
 GOAL = {"AP": -0.5, "latency": 0.7, "parameters": 0.6, "work": 1.0}
 
 
