@@ -48,7 +48,7 @@ def read_before_joining(model: Any) -> None:
     graph = _Graph(model)
     for join in [node for node in model.graph.node if node.op_type == "Concat" and _attribute(node, "axis") == 1]:
         readers = graph.readers(join.output[0])
-        if readers and all(graph.is_pointwise(reader) for reader in readers):
+        if readers and all(map(graph.is_pointwise, readers)) and all(map(graph.channels, join.input)):
             width = sum(len(graph.linear(reader).weight) for reader in readers)
             sources = [graph.source(value, width) for value in join.input]
             if any(source.projection or source.scale != (1, 1) for source in sources):
@@ -73,6 +73,10 @@ class _Graph:
     def readers(self, value: str) -> list[Any]:
         return [node for node in self.graph.node if value in node.input]
 
+    def channels(self, value: str) -> int:
+        """How many a map has; 0 where that is not known."""
+        return self.shapes.get(value, [0, 0])[1]
+
     def is_pointwise(self, node: Any) -> bool:
         """Whether it is a 1x1 convolution of single cells, all channels together, with constant weights."""
         return (
@@ -88,7 +92,7 @@ class _Graph:
 
     def source(self, value: str, width: int) -> Source:
         """Where convolutions that have `width` channels together may read instead of the joined map `value`."""
-        maker, channels = self.makers.get(value), self.shapes[value][1]
+        maker, channels = self.makers.get(value), self.channels(value)
         if maker is None:
             return Source(value, channels)
         if (scale := self._scale(maker)) is not None:
