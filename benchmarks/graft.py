@@ -13,7 +13,7 @@ library holds serves every budget and all random assemblies.
 `--steps` and `--batch` of the local training, `--rounds` of timing and `--finish` epochs are for a quick look, best
 with a `--record` of its own. Everything is chosen on validation splits. The step `test` comes last and is the only one
 that looks at the test split. Minutes are those of one core at work. Parts of two teachers can be done side by side, but
-what times models (`replaced`, `graft`, `fewer parameters`, `assemblies`) wants the machine to itself.
+what times models (everything but `teacher`, `control` and the trained rivals) wants the machine to itself.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def with_knobs(bench: Bench, workshop: Workshop, sources: Mapping[str, Path]) ->
             files[name] = bench.folder / "knobs" / f"{name}.safetensors"
             model = truncated(load_model(original), num_queries=queries, decoder_layers=layers)
             save_model(files[name], model, read_info(original))
-            before[name] = scorer.score(model).ap
+            before[name] = scorer.score(workshop.devices.place(model)).ap
     finished = finish(workshop, scorer, files, bench.finish_epochs)
     ratios = _ratios(bench, workshop, {"teacher": bench.teacher, **files})
     return {

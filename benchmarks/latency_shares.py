@@ -21,6 +21,7 @@ from detrofit.deployment.onnx import ExportOptions
 from detrofit.runtime.openvino_backend import openvino_core
 from detrofit.weights.model_file import read_info
 
+WARM_UP = 10
 PLACES = {
     "stem": r"/model/backbone/stem/",
     **{f"stage {number}": rf"/model/backbone/stage{number}/" for number in (1, 2, 3, 4)},
@@ -49,10 +50,10 @@ def main() -> None:
         request = openvino_core().compile_model(target, "CPU", settings).create_infer_request()
     images = np.random.default_rng(0).random((1, 3, *size), np.float32)
     rounds = []
-    for _ in range(arguments.rounds):
+    for _ in range(WARM_UP + arguments.rounds):
         request.infer([images], share_inputs=True)
         rounds.append(_milliseconds(request))
-    medians = {place: float(np.median([each[place] for each in rounds[10:]])) for place in (*PLACES, "rest")}
+    medians = {place: float(np.median([each[place] for each in rounds[WARM_UP:]])) for place in (*PLACES, "rest")}
     total = sum(medians.values())
     print("| where | ms | share |\n| - | - | - |")
     for place, own in medians.items():

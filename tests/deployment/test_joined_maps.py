@@ -90,6 +90,9 @@ def test_sources_are_read_instead_of_the_join_with_the_same_answer(name: str, an
 
 KEPT: dict[str, Neck] = {
     "a join of maps as they are": Neck(lambda neck, fine, coarse: [fine, fine.relu()], 12),
+    "a map raised by what only comes to twice its size": Neck(
+        lambda neck, fine, coarse: [functional.interpolate(coarse, scale_factor=(2.1, 2.1)), fine], 12
+    ),
     "a map raised smoothly": Neck(lambda neck, fine, coarse: [raised(coarse, "bilinear"), fine], 12),
     "a convolution of 3x3 among the readers": Neck(
         lambda neck, fine, coarse: [raised(coarse), fine], 12, kernel_size=3
@@ -104,6 +107,18 @@ def test_what_cannot_be_read_earlier_stays_as_it_is(name: str) -> None:
     before = [node.SerializeToString() for node in model.graph.node]
     read_before_joining(model)
     assert [node.SerializeToString() for node in model.graph.node] == before
+
+
+def test_a_sum_that_another_join_reads_and_nodes_without_names_are_no_matter() -> None:
+    twice = Neck(lambda neck, fine, coarse: [neck.projection(torch.cat([raised(coarse), fine], dim=1)), fine], 13)
+    twice.projection = nn.Conv2d(12, 7, 1)
+    model = exported(twice)
+    expected = answers(model)
+    for node in model.graph.node:
+        node.name = ""
+    read_before_joining(model)
+    assert read_by(model) == ["Concat", "Concat", "coarse", "fine"], "the sum is joined and read as any map"
+    np.testing.assert_allclose(answers(model), expected, atol=1e-5)
 
 
 def test_a_projection_that_saves_work_or_that_others_read_stays() -> None:

@@ -6,6 +6,7 @@ linear, so they may as well read the coarse map before it is raised and the fine
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,7 +55,7 @@ def read_before_joining(model: Any) -> None:
             if any(source.projection or source.scale != (1, 1) for source in sources):
                 for reader in readers:
                     graph.replace(reader, _sum_of_convolutions(graph, reader, sources))
-    graph.drop_unread()
+                graph.drop_unread()
 
 
 class _Graph:
@@ -63,6 +64,11 @@ class _Graph:
     def __init__(self, model: Any) -> None:
         self.graph = model.graph
         self.constants = {each.name: each for each in model.graph.initializer}
+        self.constants |= {
+            node.output[0]: value
+            for node in model.graph.node
+            if node.op_type == "Constant" and (value := _attribute(node, "value")) is not None
+        }
         self.makers = {output: node for node in model.graph.node for output in node.output}
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
         self.shapes = {
@@ -75,7 +81,8 @@ class _Graph:
 
     def channels(self, value: str) -> int:
         """How many a map has; 0 where that is not known."""
-        return self.shapes.get(value, [0, 0])[1]
+        shape = self.shapes.get(value, [])
+        return shape[1] if len(shape) > 1 else 0
 
     def is_pointwise(self, node: Any) -> bool:
         """Whether it is a 1x1 convolution of single cells, all channels together, with constant weights."""
@@ -111,7 +118,12 @@ class _Graph:
         before, after = (self.shapes.get(value, [])[2:] for value in (node.input[0], node.output[0]))
         if not all((*before, *after)) or len(before) != 2 or any(b % a for a, b in zip(before, after, strict=True)):
             return None
-        return after[0] // before[0], after[1] // before[1]
+        scale = after[0] // before[0], after[1] // before[1]
+        if any(node.input[2:3]):  # given as scales, which may be anything that comes to these sizes
+            given = self.constants.get(node.input[2])
+            if given is None or tuple(numpy_helper.to_array(given)[-2:]) != scale:
+                return None
+        return scale
 
     def add_constant(self, name: str, values: np.ndarray) -> str:
         self.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
@@ -120,6 +132,7 @@ class _Graph:
     def replace(self, node: Any, others: list[Any]) -> None:
         place = list(self.graph.node).index(node)
         self.graph.node.remove(node)
+        del self.makers[node.output[0]]
         for offset, other in enumerate(others):
             self.graph.node.insert(place + offset, other)
 
@@ -129,7 +142,7 @@ class _Graph:
             if wanted.isdisjoint(node.output):
                 self.graph.node.remove(node)
             else:
-                wanted.update(node.input)
+                wanted.update(_read_by(node))
         for each in [each for each in self.graph.initializer if each.name not in wanted]:
             self.graph.initializer.remove(each)
 
@@ -140,7 +153,7 @@ def _sum_of_convolutions(graph: _Graph, reader: Any, sources: list[Source]) -> l
     ends = np.cumsum([source.channels for source in sources])
     nodes: list[Any] = []
     for number, (source, part) in enumerate(zip(sources, np.split(weight, ends[:-1], axis=1), strict=True)):
-        name, before = f"{reader.name}/{number}", nodes[-1].output[0] if nodes else None
+        name, before = f"{reader.name or reader.output[0]}/{number}", nodes[-1].output[0] if nodes else None
         own = Linear(part, bias if number == 0 else np.zeros_like(bias))
         nodes += _convolution(graph, name, source, own)
         if before is not None:
@@ -164,6 +177,14 @@ def _convolution(graph: _Graph, name: str, source: Source, own: Linear) -> list[
         inputs, outputs = [f"{name}/read", "", scales], [f"{name}/raised"]
         nodes.append(helper.make_node("Resize", inputs, outputs, f"{name}/raise", **_RAISING))
     return nodes
+
+
+def _read_by(node: Any) -> Iterator[str]:
+    """What a node reads, those of its branches included."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from _read_by(inner)
 
 
 def _attribute(node: Any, name: str) -> Any:

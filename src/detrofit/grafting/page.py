@@ -74,9 +74,9 @@ def _replaced(results: Results, series: Sequence[Series]) -> list[Block]:
         table,
         Text(
             "Latency from a picture to detections, batch 1, as a share of the original's in the same rounds, with its "
-            "95 % interval. AP, and the detection loss (± standard error over pictures) against the original with its "
-            "norms measured anew, on the search split, on which the choice was made: it flatters the chosen. Score the "
-            "model on another split before you believe it.",
+            "95 % interval. AP, and the detection loss (± standard error over pictures) against the original's, on the "
+            "search split, on which the choice was made: it flatters the chosen. Score the model on another split "
+            "before you believe it.",
             note=True,
         ),
         *lists,
@@ -222,8 +222,8 @@ def _method(results: Results) -> list[Block]:
         Text(
             f"Each candidate learnt for {settings['steps']} steps of {settings['batch']} pictures to imitate what the "
             "original holds in its slot (1: as bad as each channel's mean, 0: equal), from the original's inputs; "
-            f"assembled ones for {settings['second_steps']} more from their own. Batch norms were measured anew on "
-            f"{settings['norm_pictures']} training pictures. Seed {settings['seed']}."
+            f"assembled ones for {settings['second_steps']} more from their own. Batch norms moved by what "
+            f"{settings['norm_pictures']} training pictures tell of the swap. Seed {settings['seed']}."
         ),
         Text(
             f"Search split '{results['search']['split']}': {results['search']['pictures']} pictures, "

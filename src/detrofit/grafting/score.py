@@ -31,7 +31,7 @@ SURE = 2.0  # standard errors by which random numbers must differ from the teach
 
 @dataclass(frozen=True)
 class Score:
-    """A model against the teacher, whose norms were measured anew like the model's: means over pictures, with errors.
+    """A model against the teacher: means over pictures, with their standard errors.
 
     Attributes:
         loss: detection loss of the last decoder layer less the teacher's, paired by picture.
@@ -213,7 +213,7 @@ def settled(workshop: Workshop, chosen: list[Candidate], states: Mapping[str, An
 
 
 def measure_norms(workshop: Workshop, student: RTDETR, chosen: Sequence[Candidate]) -> None:
-    """Batch norms measured on training pictures from the first slot on, the same norms for every student."""
+    """Move the student's batch norms as far as the chosen parts move what they see; those in the parts are measured."""
     addresses = {candidate.slot for candidate in chosen}
     with workshop.devices.autocast():
         workshop.norm_shift(student, [slot.unit for slot in workshop.slots if slot.address in addresses])
