@@ -60,3 +60,20 @@ def test_times_of_another_machine_or_device_do_not_count(tmp_path, groups, monke
     assert record["machine"]["cores"] == 1 and len(record["teacher"]) == 1 and len(groups[-1]) == 5
     timed(bare_workshop(tmp_path, settings=quick(device="auto")), 4)
     assert len(groups) == 4 and len(groups[-1]) == 5
+
+
+def test_other_work_beside_the_timing_is_told(tmp_path, groups, monkeypatch):
+    steady, disturbed = bare_workshop(tmp_path / "steady"), bare_workshop(tmp_path / "disturbed")
+    timed(steady, latency.TOGETHER)
+    assert steady.notes == []
+    measure, slower = cost.measure, iter([1.0, 2.0])
+
+    def disturb(*args: Any, **others: Any) -> Any:
+        files = [SimpleNamespace(**vars(each)) for each in measure(*args, **others).files]
+        files[0].median *= next(slower)
+        return SimpleNamespace(files=files)
+
+    monkeypatch.setattr(cost, "measure", disturb)
+    timed(disturbed, latency.TOGETHER)
+    (note,) = disturbed.notes
+    assert note.startswith("the original took 1.0 to 2.0 ms") and LIBRARY in note

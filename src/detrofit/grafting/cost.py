@@ -27,6 +27,7 @@ from detrofit.weights.model_file import load_model, save_model
 
 LIBRARY, ASSEMBLED, COUNTS = "costs.json", "assemblies/costs.json", "counts.json"
 SUFFIXES: dict[Runtime, str] = {"openvino": ".xml", "onnxruntime": ".onnx", "torch": ".safetensors"}
+UNSTEADY = 1.25  # times its fastest group's latency that the original may take in another
 AT_A_TIME = TOGETHER - 1  # models timed in turns, beside the teacher
 
 Maker = Callable[[], RTDETR]
@@ -189,6 +190,12 @@ def _timed(workshop: Workshop, files: Mapping[str, Path], name: str) -> dict[str
                 record["ratios"][key] = [each.ratio.median, each.ratio.low, each.ratio.high]
                 advance()
             workshop.keep(name, record)
+    medians = [median for median, _, _ in record["teacher"]]
+    if medians and max(medians) > UNSTEADY * min(medians):
+        workshop.note(
+            f"the original took {min(medians):.1f} to {max(medians):.1f} ms while it was timed: other work ran beside "
+            f"it; for better times take {name} out of {workshop.folder} and go on when the machine is quiet"
+        )
     return record
 
 
