@@ -59,7 +59,6 @@ from detrofit.grafting.budget import BudgetError, parse_budget
 from detrofit.grafting.choice import Choice
 from detrofit.grafting.clock import now_and_then
 from detrofit.grafting.cost import cost_library
-from detrofit.grafting.expectation import expected_costs
 from detrofit.grafting.finish import finish
 from detrofit.grafting.graft import GraftResult, graft
 from detrofit.grafting.library import KEEP, Candidate
@@ -136,7 +135,7 @@ def replaced(bench: Bench, label: str) -> Row:
     workshop = bench.workshop("uniform", **UNIFORM)
     scorer = Scorer(workshop)
     states, errors = train_library(workshop)
-    scores, costs = score_library(workshop, scorer, states), expected_costs(cost_library(workshop, states))
+    scores, costs = score_library(workshop, scorer, states), cost_library(workshop, states)
     chosen = _all_of(workshop, label)
     choice = Choice(tuple(each.key for each in chosen), math.nan, {})
     (made,) = assemble_choices(workshop, scorer, [choice], states, costs, scores)
@@ -160,7 +159,7 @@ def knobs(bench: Bench) -> Row:
     workshop = bench.workshop("uniform", **UNIFORM)
     scorer = Scorer(workshop)
     states, _ = train_library(workshop)
-    scores, costs = score_library(workshop, scorer, states), expected_costs(cost_library(workshop, states))
+    scores, costs = score_library(workshop, scorer, states), cost_library(workshop, states)
     sources = {"teacher": bench.teacher}
     for kinds in KNOBS_OF:
         keys = tuple(each.key for label in kinds for each in _all_of(workshop, label))
@@ -212,7 +211,7 @@ def assemblies(bench: Bench) -> Row:
     workshop = bench.workshop("graft", **TOOL)
     states, _ = train_library(workshop)
     scorer = Scorer(workshop)
-    scores, costs = score_library(workshop, scorer, states), expected_costs(cost_library(workshop, states))
+    scores, costs = score_library(workshop, scorer, states), cost_library(workshop, states)
     fastest = min((each["cost"]["ratio"] for each in grafted["assembled"]), default=1.0)
     limit = parse_budget(BUDGET).amount if grafted["winner"] != KEEP else (1 + fastest) / 2
     number = max(RANDOM_ASSEMBLIES, FEWEST_FOR_TAU - len(grafted["assembled"]))
@@ -328,7 +327,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--steps", type=int, default=STEPS_OF_LOCAL_TRAINING)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--runtime", choices=("openvino", "onnxruntime", "torch"), default="openvino")
     parser.add_argument("--finish", type=int, default=FINISH_EPOCHS)
     parser.add_argument("--record", type=Path, default=RECORD)

@@ -14,7 +14,6 @@ from detrofit.grafting.assemble import Assembled, assemble_choices
 from detrofit.grafting.budget import BudgetError, limits
 from detrofit.grafting.choice import Choice, ChoiceProgram, Option
 from detrofit.grafting.cost import Cost, cost_library
-from detrofit.grafting.expectation import expected_costs
 from detrofit.grafting.finish import finish
 from detrofit.grafting.knobs import free_knobs
 from detrofit.grafting.library import KEEP
@@ -83,7 +82,7 @@ def _graft(workshop: Workshop, executor: OpenExecutor | None, check: Callable[[P
     with workshop.clock("timing"):
         costs = cost_library(workshop, states)
     with workshop.clock("assembling"):
-        assembled, sums = _choose(workshop, scorer, states, scores, expected_costs(costs))
+        assembled, sums = _choose(workshop, scorer, states, scores, costs)
     if (winner := winner_of(workshop, assembled, costs[KEEP])) is not None:
         check(winner.file)
     finished: dict[str, dict[str, Any]] = {}

@@ -53,7 +53,7 @@ class GraftSettings:
         steps, lr, batch, inside: of the local training; `second_steps` of the pass on the student's own inputs.
         cache: gigabytes that recorded features may take on the disk; beyond that they are streamed.
         norm_pictures: training pictures that batch norms are measured on.
-        rounds: how often each model is timed.
+        rounds: how often each model is timed; single swaps save little, so that few rounds choose by luck.
         assemblies: how many of the best choices are put together and measured.
         knobs: also measure what input size, queries and decoder layers give without any graft.
         finish_epochs: epochs of fine-tuning of those that are kept, and of the teacher; 0 for none.
@@ -74,7 +74,7 @@ class GraftSettings:
     second_steps: int = 150
     cache: float = 2.0
     norm_pictures: int = 320
-    rounds: int = 30
+    rounds: int = 100
     assemblies: int = 4
     finish_epochs: int = 0
     knobs: bool = True
