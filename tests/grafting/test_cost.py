@@ -49,7 +49,7 @@ def test_each_group_fits_into_one_measurement(tmp_path, groups):
     assert sorted(name for names in groups for name in names[1:]) == sorted(map(str, range(2 * latency.TOGETHER)))
 
 
-def test_times_of_another_machine_or_device_do_not_count(tmp_path, groups, monkeypatch):
+def test_times_of_another_machine_device_or_number_of_rounds_do_not_count(tmp_path, groups, monkeypatch):
     workshop = bare_workshop(tmp_path)
     timed(workshop, 3)
     on(monkeypatch, load=5.0)
@@ -58,8 +58,9 @@ def test_times_of_another_machine_or_device_do_not_count(tmp_path, groups, monke
     on(monkeypatch, cores=1)
     record = timed(workshop, 4)
     assert record["machine"]["cores"] == 1 and len(record["teacher"]) == 1 and len(groups[-1]) == 5
-    timed(bare_workshop(tmp_path, settings=quick(device="auto")), 4)
-    assert len(groups) == 4 and len(groups[-1]) == 5
+    for number, changes in enumerate(({"device": "auto"}, {"device": "auto", "rounds": 7})):
+        timed(bare_workshop(tmp_path, settings=quick(**changes)), 4)
+        assert len(groups) == 4 + number and len(groups[-1]) == 5, changes
 
 
 def test_other_work_beside_the_timing_is_told(tmp_path, groups, monkeypatch):

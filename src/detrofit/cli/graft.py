@@ -45,7 +45,7 @@ def graft(
     cache: Annotated[float, typer.Option(min=0, help="Gigabytes for recorded features; 0: stream them.")] = 2.0,
     inside: Annotated[float, typer.Option(min=1, help="How much more places inside boxes count.")] = 1.0,
     assemblies: Annotated[int, typer.Option(min=1, help="Choices put together and measured.")] = 4,
-    rounds: Annotated[int, typer.Option(min=6, help="How often each model is timed.")] = 30,
+    rounds: Annotated[int, typer.Option(min=6, help="How often each model is timed.")] = 100,
     finish: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning of the best and of the original.")] = 0,
     knobs: Annotated[bool, typer.Option(help="Measure input size, queries and decoder layers first.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of every random stream.")] = 0,

@@ -106,10 +106,11 @@ def timing_machine(workshop: Workshop) -> dict[str, Any]:
 
 
 def timed_here(workshop: Workshop, record: Mapping[str, Any]) -> bool:
-    """Whether a record's times are of this machine as it now is, load aside, and of the device that is asked for."""
+    """Whether a record's times are of this machine as it now is, load aside, the device and rounds as asked for."""
     then = record.get("machine", {})
     same = all(then.get(key) == value for key, value in describe_machine().items() if key != "load")
-    return same and record.get("device") == timed_on(workshop)
+    asked = (timed_on(workshop), workshop.settings.rounds)
+    return same and (record.get("device"), record.get("rounds")) == asked
 
 
 def timed_on(workshop: Workshop) -> str | None:
@@ -172,13 +173,14 @@ def _export(workshop: Workshop, target: Path, model: RTDETR) -> None:
 def _timed(workshop: Workshop, files: Mapping[str, Path], name: str) -> dict[str, Any]:
     """Times in groups, in each of which the teacher takes its turn; each group is kept in a JSON file of that name.
 
-    It holds the machine and the device (a record of others is begun anew), the teacher's median and interval in each
-    group, and each other model's ratio to it.
+    It holds the machine, the device and the rounds (a record of others is begun anew), the teacher's median and
+    interval in each group, and each other model's ratio to it.
     """
     settings = workshop.settings
     record = workshop.record(name)
     if not timed_here(workshop, record):
-        record = {"machine": describe_machine(), "device": timed_on(workshop), "teacher": [], "ratios": {}}
+        record = {"machine": describe_machine(), "device": timed_on(workshop), "rounds": settings.rounds}
+        record |= {"teacher": [], "ratios": {}}
     others = [key for key in files if key not in (KEEP, *record["ratios"])]
     with progress_bar(f"timing in {settings.runtime}", len(others)) as advance:
         for start in range(0, len(others), AT_A_TIME):

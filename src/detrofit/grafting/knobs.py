@@ -36,7 +36,7 @@ def free_knobs(workshop: Workshop) -> list[dict[str, Any]]:
                 plugins=settings.plugins,
             ),
         )
-        known = as_json(measured) | {"device": timed_on(workshop)}
+        known = as_json(measured) | {"device": timed_on(workshop), "rounds": settings.rounds}
         workshop.look(len(measured.points))
         workshop.keep(FILE, known)
     base = known["points"][0]["latency"]

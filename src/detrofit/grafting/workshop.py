@@ -233,7 +233,9 @@ def open_workshop(file: Path, data: Path, folder: Path, settings: GraftSettings)
 
 def _claim(folder: Path, file: Path, digest: str, settings: GraftSettings) -> None:
     """A folder holds one graft: other budgets may be asked of it, other models, data, plug-ins or trainings not."""
-    free = ("budgets", "assemblies", "finish_epochs", "device", "workers", "cache", "plugins", "bench", "knobs")
+    free = (
+        "budgets", "assemblies", "finish_epochs", "rounds", "device", "workers", "cache", "plugins", "bench", "knobs",
+    )  # fmt: skip
     kept = {key: value for key, value in asdict(settings).items() if key not in free}
     content = {
         "detrofit": __version__,
