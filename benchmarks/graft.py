@@ -58,13 +58,14 @@ from detrofit.grafting.assemble import assemble_choices, model_file
 from detrofit.grafting.budget import BudgetError, parse_budget
 from detrofit.grafting.choice import Choice
 from detrofit.grafting.clock import now_and_then
-from detrofit.grafting.cost import cost_library
+from detrofit.grafting.cost import Cost, cost_library
+from detrofit.grafting.expectation import expected_costs
 from detrofit.grafting.finish import finish
 from detrofit.grafting.graft import GraftResult, graft
 from detrofit.grafting.library import KEEP, Candidate
 from detrofit.grafting.runs import first_difference
 from detrofit.grafting.score import Scorer, score_library, settled
-from detrofit.grafting.training import train_library
+from detrofit.grafting.training import States, train_library
 from detrofit.grafting.workshop import Workshop
 from detrofit.model.costs import count_parameters
 from detrofit.parts.retrofit import expand_address
@@ -135,7 +136,7 @@ def replaced(bench: Bench, label: str) -> Row:
     workshop = bench.workshop("uniform", **UNIFORM)
     scorer = Scorer(workshop)
     states, errors = train_library(workshop)
-    scores, costs = score_library(workshop, scorer, states), cost_library(workshop, states)
+    scores, costs = score_library(workshop, scorer, states), _costs(workshop, states)
     chosen = _all_of(workshop, label)
     choice = Choice(tuple(each.key for each in chosen), math.nan, {})
     (made,) = assemble_choices(workshop, scorer, [choice], states, costs, scores)
@@ -159,7 +160,7 @@ def knobs(bench: Bench) -> Row:
     workshop = bench.workshop("uniform", **UNIFORM)
     scorer = Scorer(workshop)
     states, _ = train_library(workshop)
-    scores, costs = score_library(workshop, scorer, states), cost_library(workshop, states)
+    scores, costs = score_library(workshop, scorer, states), _costs(workshop, states)
     sources = {"teacher": bench.teacher}
     for kinds in KNOBS_OF:
         keys = tuple(each.key for label in kinds for each in _all_of(workshop, label))
@@ -211,7 +212,7 @@ def assemblies(bench: Bench) -> Row:
     workshop = bench.workshop("graft", **TOOL)
     states, _ = train_library(workshop)
     scorer = Scorer(workshop)
-    scores, costs = score_library(workshop, scorer, states), cost_library(workshop, states)
+    scores, costs = score_library(workshop, scorer, states), _costs(workshop, states)
     fastest = min((each["cost"]["ratio"] for each in grafted["assembled"]), default=1.0)
     limit = parse_budget(BUDGET).amount if grafted["winner"] != KEEP else (1 + fastest) / 2
     number = max(RANDOM_ASSEMBLIES, FEWEST_FOR_TAU - len(grafted["assembled"]))
@@ -291,6 +292,11 @@ def parts() -> Iterator[str]:
     yield from (f"{other}/{step}" for other in others for step in ALL)
     yield from (f"{first}/{step}" for step in STEPS if step in LATER)
     yield from (f"{name}/test" for name in (first, *others))
+
+
+def _costs(workshop: Workshop, states: States) -> dict[str, Cost]:
+    """Those that the tool chooses by."""
+    return expected_costs(cost_library(workshop, states), workshop.slots)
 
 
 def _all_of(workshop: Workshop, label: str) -> list[Candidate]:

@@ -15,6 +15,7 @@ from detrofit.grafting.choice import Choice
 from detrofit.grafting.cost import Cost
 from detrofit.grafting.finish import rebuild
 from detrofit.grafting.score import Score
+from detrofit.grafting.swap_sets import draw_candidates
 from detrofit.grafting.workshop import Workshop
 from detrofit.model.build import assemble
 from detrofit.model.costs import count_parameters
@@ -40,24 +41,13 @@ def random_choices(
     generator = np.random.default_rng(derive_seed(workshop.settings.seed, "random assemblies"))
     found: dict[tuple[str, ...], Choice] = {}
     for _ in range(100_000):
-        drawn = _random_candidates(workshop, generator)
-        keys = tuple(key for key in drawn if math.isfinite(scores[key].total))
+        drawn = draw_candidates(workshop.slots, generator)
+        keys = tuple(each.key for each in drawn if math.isfinite(scores[each.key].total))
         if keys and 1 + sum(costs[key].ratio - 1 for key in keys) <= limit:
             found[keys] = Choice(keys, sum(scores[key].total for key in keys), {})
         if len(found) == count:
             break
     return list(found.values())
-
-
-def _random_candidates(workshop: Workshop, generator: np.random.Generator) -> list[str]:
-    """For each slot one of its candidates or the original, all alike; of slots that overlap the first drawn counts."""
-    drawn: dict[int, str] = {}
-    for number in generator.permutation(len(workshop.slots)).tolist():
-        slot = workshop.slots[number]
-        place = int(generator.integers(len(slot.candidates) + 1))
-        if place < len(slot.candidates) and not any(slot.overlaps(workshop.slots[other]) for other in drawn):
-            drawn[number] = slot.candidates[place].key
-    return [drawn[number] for number in sorted(drawn)]
 
 
 def rival(bench: Bench, label: str) -> Row:

@@ -18,6 +18,7 @@ from detrofit.deployment.latency import TOGETHER, describe_machine, measure, tim
 from detrofit.distillation.features import GIGABYTE
 from detrofit.errors import DetrofitError
 from detrofit.grafting.library import KEEP, trained_student
+from detrofit.grafting.swap_sets import random_sets
 from detrofit.grafting.training import States
 from detrofit.grafting.workshop import Runtime, Workshop, progress_bar
 from detrofit.model.costs import count_flops, count_parameters
@@ -54,21 +55,44 @@ class Cost:
     flops: int
 
 
-def cost_library(workshop: Workshop, states: States) -> dict[str, Cost]:
-    """The cost of the teacher (under "keep") and of each candidate alone in it, by key."""
+@dataclass(frozen=True)
+class LibraryCosts:
+    """What was measured of the library.
+
+    Attributes:
+        single: the cost of the teacher (under "keep") and of each candidate alone in it, by key.
+        sets: the cost of random sets of candidates together, by their keys.
+    """
+
+    single: dict[str, Cost]
+    sets: dict[tuple[str, ...], Cost]
+
+
+def cost_library(workshop: Workshop, states: States) -> LibraryCosts:
+    """Export and time the teacher, each candidate alone in it, and random sets of them.
+
+    Of a device, whose times are in a bench file, sets that the file lacks are left out.
+    """
+    alone = {candidate.key: (candidate,) for slot in workshop.slots for candidate in slot.candidates}
+    sets = random_sets(workshop.slots, workshop.settings.seed)
     makers: dict[str, Maker] = {KEEP: lambda: workshop.teacher}
-    for slot in workshop.slots:
-        for candidate in slot.candidates:
-            makers[candidate.key] = partial(trained_student, workshop.teacher, [candidate], states)
+    makers |= {
+        name: partial(trained_student, workshop.teacher, chosen, states) for name, chosen in (alone | sets).items()
+    }
     files, counts = _export_all(workshop, makers)
     if workshop.settings.bench is not None:
-        times = _bench_times(workshop.settings.bench, files)
-        return {key: Cost(*times[key], *counts[key]) for key in makers}
-    record = _timed(workshop, files, LIBRARY)
-    median, low, high = (float(np.median(column)) for column in zip(*record["teacher"]))
-    costs = {KEEP: Cost(median, low, high, 1.0, 1.0, 1.0, *counts[KEEP])}
-    others = [key for key in makers if key != KEEP]
-    return costs | {key: Cost(*_times(median, record["ratios"][key]), *counts[key]) for key in others}
+        known = read_totals(workshop.settings.bench)[0]
+        times = _bench_times(
+            workshop.settings.bench, {key: file for key, file in files.items() if key not in sets or file.stem in known}
+        )
+    else:
+        record = _timed(workshop, files, LIBRARY)
+        median, low, high = (float(np.median(column)) for column in zip(*record["teacher"]))
+        times = {KEEP: (median, low, high, 1.0, 1.0, 1.0)}
+        times |= {key: _times(median, ratios) for key, ratios in record["ratios"].items()}
+    costs = {key: Cost(*each, *counts[key]) for key, each in times.items()}
+    together = {tuple(each.key for each in chosen): costs[name] for name, chosen in sets.items() if name in costs}
+    return LibraryCosts({key: costs[key] for key in (KEEP, *alone)}, together)
 
 
 def cost_models(

@@ -14,6 +14,7 @@ from detrofit.grafting.assemble import Assembled, assemble_choices
 from detrofit.grafting.budget import BudgetError, limits
 from detrofit.grafting.choice import Choice, ChoiceProgram, Option
 from detrofit.grafting.cost import Cost, cost_library
+from detrofit.grafting.expectation import expected_costs
 from detrofit.grafting.finish import finish
 from detrofit.grafting.knobs import free_knobs
 from detrofit.grafting.library import KEEP
@@ -80,7 +81,8 @@ def _graft(workshop: Workshop, executor: OpenExecutor | None, check: Callable[[P
         scores = score_library(workshop, scorer, states)
         check_library(workshop, scores)
     with workshop.clock("timing"):
-        costs = cost_library(workshop, states)
+        library = cost_library(workshop, states)
+        costs = expected_costs(library, workshop.slots)
     with workshop.clock("assembling"):
         assembled, sums = _choose(workshop, scorer, states, scores, costs)
     if (winner := winner_of(workshop, assembled, costs[KEEP])) is not None:
@@ -91,7 +93,7 @@ def _graft(workshop: Workshop, executor: OpenExecutor | None, check: Callable[[P
             kept = kept_of(workshop, assembled, costs[KEEP])
             files = {KEEP: workshop.file, **{each.name: each.file for each in kept}}
             finished = finish(workshop, scorer, files, settings.finish_epochs)
-    results = make_results(workshop, scorer, random_numbers, errors, scores, costs, assembled, sums, finished, knobs)
+    results = make_results(workshop, scorer, random_numbers, errors, scores, library, assembled, sums, finished, knobs)
     best = write_results(workshop, results)
     return GraftResult(workshop.folder, results, best)
 

@@ -16,7 +16,7 @@ from detrofit.files import write_file
 from detrofit.grafting.additivity import SumError, kendall_tau
 from detrofit.grafting.assemble import Assembled
 from detrofit.grafting.budget import limits
-from detrofit.grafting.cost import Cost, timing_machine
+from detrofit.grafting.cost import Cost, LibraryCosts, timing_machine
 from detrofit.grafting.library import KEEP
 from detrofit.grafting.score import Score, Scorer
 from detrofit.grafting.verdict import verdict
@@ -47,11 +47,11 @@ def kept_of(workshop: Workshop, assembled: Sequence[Assembled], teacher: Cost) -
 
 def make_results(
     workshop: Workshop, scorer: Scorer, control: Score, errors: Mapping[str, float], scores: Mapping[str, Score],
-    costs: Mapping[str, Cost], assembled: Sequence[Assembled], sums: Mapping[str, SumError],
+    library: LibraryCosts, assembled: Sequence[Assembled], sums: Mapping[str, SumError],
     finished: Mapping[str, Mapping[str, Any]], knobs: Sequence[Mapping[str, Any]],
 ) -> Results:  # fmt: skip
     """The content of results.json."""
-    sound = [each for each in assembled if each.sound]
+    sound, costs = [each for each in assembled if each.sound], library.single
     _note_untimed(workshop, assembled)
     kept = kept_of(workshop, assembled, costs[KEEP])
     winner = winner_of(workshop, assembled, costs[KEEP])
@@ -87,6 +87,7 @@ def make_results(
             for slot in workshop.slots
             for candidate in slot.candidates
         ],
+        "sets": [{"keys": list(keys), "cost": asdict(cost)} for keys, cost in library.sets.items()],
         "assembled": [
             {
                 "name": each.name,
