@@ -183,7 +183,9 @@ def test_a_bench_file_of_a_device_counts_and_must_be_whole(done, model_file, dra
     assert names and all(name in results["notes"][-1] for name in names) and not results["assembled"][0]["timed"]
     assert results["corrections"]["latency"] == 1.0, "what was not timed corrects no times"
 
-    results = on_device(*library, *names)
+    assert results["sets"] == [], "none was timed there"
+    results = on_device(*library, *names, "set-0", "set-2")
+    assert [each["cost"]["latency"] for each in results["sets"]] == [5.0, 5.0]
     assert {each["cost"]["latency"] for each in results["assembled"] if each["name"] in names} == {3.0}
     assert all(each["timed"] for each in results["assembled"] if each["name"] in names)
     with pytest.raises(DetrofitError, match=r"lacks 3 of the models, first '.*': time all files of .*exports"):
