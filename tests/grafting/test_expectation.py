@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,15 @@ def test_sets_that_save_less_than_their_swaps_alone_pull_those_down() -> None:
     sets = {tuple(keys[:number]): cost(1 - 0.03 * number, 0.01) for number in (2, 3, 4)}
     expected = expected_costs(LibraryCosts(single, sets), slots)
     assert all(0.96 < expected[key].ratio < 0.98 for key in keys)
+
+
+def test_an_error_of_the_original_s_own_time_is_told_from_what_swaps_save() -> None:
+    saved, library = timed(slots_of(), np.random.default_rng(0))
+    late = {key: replace(each, ratio=each.ratio - 0.025) for key, each in library.single.items() if key != KEEP}
+    sets = {keys: replace(each, ratio=each.ratio - 0.025) for keys, each in library.sets.items()}
+    expected = expected_costs(LibraryCosts({KEEP: library.single[KEEP], **late}, sets), slots_of())
+    assert sum(1 - expected[key].ratio for key in saved) == pytest.approx(sum(saved.values()), rel=0.1)
+    assert sum(1 - late[key].ratio for key in saved) > 2 * sum(saved.values()), "which is what makes it needed"
 
 
 def test_differences_that_are_larger_than_noise_stay() -> None:
