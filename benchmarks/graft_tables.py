@@ -12,7 +12,7 @@ from detrofit.grafting.additivity import tau_text
 from detrofit.grafting.library import KEEP
 
 Row = dict[str, Any]
-GRAFTS = ("graft", "milder budget", "fewer parameters")
+GRAFTS = ("graft", "fewer parameters")
 GOAL = {"AP": -0.5, "latency": 0.7, "parameters": 0.6, "work": 1.0}
 
 
@@ -35,10 +35,11 @@ def _findings(name: str, record: dict[str, Row]) -> Iterator[str]:
     for step in GRAFTS:
         grafted = record.get(f"{name}/{step}", {})
         if grafted.get("missed"):
-            yield grafted["missed"]
+            yield grafted["missed"].partition(" with ")[0]
         if "verdict" in grafted:
             yield grafted["verdict"]
             yield from _goal(name, grafted, record)
+            yield from _promises(grafted)
     for when in ("before", "after"):
         tau = record.get(f"{name}/assemblies", {}).get(f"tau {when} fine-tuning")
         if tau:
@@ -46,6 +47,18 @@ def _findings(name: str, record: dict[str, Row]) -> Iterator[str]:
                 f"Kendall's tau of predicted and measured loss {when} fine-tuning, {tau['number']} assemblies: "
                 + tau_text(tau)
             )
+
+
+def _promises(grafted: Row) -> Iterator[str]:
+    """What sums promised of latency and loss, and what was measured."""
+    assembled = sorted(grafted["assembled"], key=lambda each: -each["cost"]["ratio"])
+    if assembled:
+        teacher = grafted["teacher"]["cost"]["latency"]
+        promised = ", ".join(f"{each['predicted_latency'] / teacher:.2f}" for each in assembled)
+        measured = ", ".join(f"{each['cost']['ratio']:.2f}" for each in assembled)
+        yield f"latency of what was assembled: {promised} expected, {measured} measured"
+    if grafted["tau"]:
+        yield f"Kendall's tau of predicted and measured loss of what was assembled: {tau_text(grafted['tau'])}"
 
 
 def _goal(name: str, grafted: Row, record: dict[str, Row]) -> Iterator[str]:
@@ -68,15 +81,22 @@ def _goal(name: str, grafted: Row, record: dict[str, Row]) -> Iterator[str]:
 
 
 def _agreement(kind: str, record: dict[str, Row]) -> list[str]:
-    """How much the choices of the seeds of a data set have in common."""
+    """How much the choices of the seeds of a data set have in common, by candidates and by slots."""
     parts = [part for part in record if part.startswith(f"{kind}-") and part.endswith("/graft")]
     chosen = [_winner_keys(record[part]) for part in parts]
     if len(chosen) < 2:
         return []
-    # Two seeds that keep the original agree.
+    slots = [{key.partition("=")[0] for key in keys} for keys in chosen]
+    return [
+        f"- {kind}: of the {what} that either of two seeds chose both chose {_shared(sets)} ({len(chosen)} seeds)"
+        for what, sets in (("candidates", chosen), ("slots", slots))
+    ]
+
+
+def _shared(chosen: list[set[str]]) -> str:
+    """The share that two have in common, over all pairs; two that keep the original agree."""
     shares = [len(a & b) / len(a | b) if a | b else 1.0 for a, b in itertools.combinations(chosen, 2)]
-    told = f"{min(shares):.2f} to {max(shares):.2f}, mean {sum(shares) / len(shares):.2f}"
-    return [f"- {kind}: of the candidates that either of two seeds chose both chose {told} ({len(chosen)} seeds)"]
+    return f"{min(shares):.2f} to {max(shares):.2f}, mean {sum(shares) / len(shares):.2f}"
 
 
 def _winner_keys(grafted: Row) -> set[str]:
