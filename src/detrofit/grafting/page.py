@@ -168,7 +168,8 @@ def _predictions(results: Results, series: Sequence[Series]) -> list[Block]:
     return [
         Table("Sums over single swaps against what was measured together", columns, rows),
         Text(
-            "Predictions add up what each swap is expected to do. Measured together, the loss is "
+            "Predictions add up what each swap is expected to do: its loss alone, and what its own time and those of "
+            f"{len(results['sets'])} random sets of swaps let expect. Measured together, the loss is "
             f"{factors['loss']:.2f} times and the change of latency {factors['latency']:.2f} times the sum (first "
             "assemblies). The choice was made a second time, with sums corrected by these factors and by what each "
             "assembly is off beside them, shared among its candidates. The loss is detection loss and distance to the "
