@@ -165,10 +165,13 @@ def finished_run(folder: Path, experiment: Experiment) -> None:
 
 def test_a_model_that_answers_in_no_numbers_is_a_dash_in_the_table_and_no_part_of_an_order(script: Any) -> None:
     cost = {"parameters": 2e6, "ratio": 0.7, "ratio_low": 0.6, "ratio_high": 0.8}
-    good = {"name": "good", "keys": [], "score": {"ap": 0.5, "total": 0.1}, "cost": cost, "finished": None}
+    good = {"name": "good", "keys": [], "score": {"ap": 0.5, "total": 0.1}, "cost": cost, "finished": None,
+            "predicted_latency": 15.0}  # fmt: skip
     bad = {**good, "name": "bad", "score": {"ap": None, "total": None}}
     record = {"machine": "one", "threads": 1, "date": "today"}
-    grafted = {**record, "winner": "good", "verdict": "good it is", "assembled": [good, bad]}
+    grafted = {**record, "winner": "good", "verdict": "good it is", "assembled": [good, bad], "tau": None,
+               "missed": "nothing meets the budget: the nearest is 12ms with one; another",
+               "teacher": {"cost": {"latency": 20.0}}}  # fmt: skip
     told = script("graft_tables").table({
         "demo-0/control": {**record, "neck": {"ap": math.nan}},
         "demo-0/graft": grafted,
@@ -176,6 +179,8 @@ def test_a_model_that_answers_in_no_numbers_is_a_dash_in_the_table_and_no_part_o
     })  # fmt: skip
     assert "| demo-0 | neck: random numbers, no training |  |  | - |  |  |" in told
     assert "| demo-0 | graft: assembled bad | 2.00 | 0.70 (0.60 to 0.80) | - |  |  |" in told
+    assert "- demo-0: nothing meets the budget: the nearest is 12ms\n" in told
+    assert "latency of what was assembled: 0.75, 0.75 expected, 0.70, 0.70 measured" in told
     assert "2 assemblies: 1.00, too few for an interval" in told
     order = [{"predicted_loss": number, "score": {"total": number}} for number in range(7)]
     unsound = [{"predicted_loss": 9.0, "score": {"total": total}} for total in (None, math.nan)]
