@@ -220,7 +220,8 @@ def _timed(workshop: Workshop, files: Mapping[str, Path], name: str) -> dict[str
     if medians and max(medians) > UNSTEADY * min(medians):
         workshop.note(
             f"the original took {min(medians):.1f} to {max(medians):.1f} ms while it was timed: other work ran beside "
-            f"it; for better times take {name} out of {workshop.folder} and go on when the machine is quiet"
+            f"it, or the machine changed its speed; for better times take {name} out of {workshop.folder} and go on "
+            "when the machine is quiet"
         )
     return record
 

@@ -13,9 +13,7 @@ from detrofit.grafting.library import KEEP, GraftSlot
 FEWEST = 3  # measurements that differences can be told from noise with
 _SPREADS = np.geomspace(1e-3, 1e3, 61)  # variances that are tried, in units of the noise's
 _NOISES = (1.0, 1.5, 2.0, 3.0, 4.0)  # times its stated variance: rounds in a row are alike, which no interval knows
-_SHARED_ERROR = (
-    0.02  # of all ratios: that of the teacher's own time, which was 0.01 to 0.03 too long beside single swaps
-)
+_SHARED_ERROR = 0.02  # of all ratios of a library, by the teacher's own time: it was found 0.01 to 0.03 too long
 _LEAST_ERROR = 1e-4  # of a ratio: no clock is better
 _Z95 = 1.96
 
