@@ -31,6 +31,7 @@ from typing import Any
 
 import results
 import torch
+from graft_again import made_again
 from graft_bench import (
     BLOCKS,
     EXTRADW,
@@ -40,6 +41,7 @@ from graft_bench import (
     RECORD,
     SETS,
     STEPS_OF_LOCAL_TRAINING,
+    TOOL,
     Bench,
     Row,
     read_record,
@@ -75,11 +77,6 @@ from detrofit.training.state import FILE as STATE
 from detrofit.weights.model_file import load_model
 
 UNIFORM: dict[str, Any] = {"slots": (BLOCKS, NECK), "candidates": (EXTRADW, NARROW)}  # one candidate a slot
-TOOL: dict[str, Any] = {  # the step `graft`: few enough candidates to cost about one training of a small teacher
-    "slots": (BLOCKS, NECK),
-    "candidates": (EXTRADW, {**EXTRADW, "part": "ib"}, {"part": "basic", "width": 0.5}, NARROW, "none"),
-    "assemblies": 3,
-}
 BUDGET, FEWER_PARAMETERS = "0.7x", "0.6xparams"
 RANDOM_ASSEMBLIES = 5
 FEWEST_FOR_TAU = 8  # assemblies, the best few among them
@@ -209,7 +206,7 @@ def assemblies(bench: Bench) -> Row:
     Where nothing that was put together meets the budget, they are within half of what the fastest saves.
     """
     grafted = bench.row("graft")
-    workshop = bench.workshop("graft", **TOOL)
+    workshop = bench.tool()
     states, _ = train_library(workshop)
     scorer = Scorer(workshop)
     scores, costs = score_library(workshop, scorer, states), _costs(workshop, states)
@@ -249,21 +246,21 @@ def _tau(entries: list[Row], score: str) -> Row | None:
 
 
 def test(bench: Bench) -> Row:
-    """Every model of this teacher on the test split, once."""
-    files = {"teacher": bench.teacher}
+    """Every model of this teacher on the test split, once; of a graft that is gone, what was chosen of it."""
+    again, files = made_again(bench), {"teacher": bench.teacher}
     for folder, note in (("graft", ""), ("uniform", ", uniform")):
         for path in sorted((bench.folder / folder / "assemblies").glob("*.safetensors")):
             files[f"{path.stem}{note}, no fine-tuning"] = path
         for path in sorted((bench.folder / folder / "finish").glob(f"*/{BEST}")):
             files[path.parent.name.rpartition("-")[0] + note] = path
     files |= {path.parent.name: path for path in sorted(bench.folder.glob(f"rival */{BEST}"))}
-    rows = {}
+    rows: Row = {}
     for label, file in files.items():
         _, evaluation = score_file(file, bench.path, "test", workers=0, out=bench.folder / "test" / label)
         assert evaluation is not None
         rows[label] = {key: evaluation.summary[key] for key in ("AP", "AP50")}
         rows[label]["parameters"] = count_parameters(load_model(file))
-    return rows
+    return rows | ({"made again": again} if again else {})
 
 
 STEPS: dict[str, Callable[[Bench], Row]] = {

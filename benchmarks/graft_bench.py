@@ -29,6 +29,11 @@ SETS: dict[str, tuple[str, dict[str, Any], tuple[int, ...], str]] = {
 EXTRADW = {"part": "extradw", "expand": 2.0, "at": {"shortcut": "vd"}}
 NARROW = {"part": "csp-rep", "expansion": 0.25, "blocks": 1}
 BLOCKS, NECK = "backbone.stage[1,2,3,4].block", "encoder.fusion_block"
+TOOL: dict[str, Any] = {  # the step `graft`: few enough candidates to cost about one training of a small teacher
+    "slots": (BLOCKS, NECK),
+    "candidates": (EXTRADW, {**EXTRADW, "part": "ib"}, {"part": "basic", "width": 0.5}, NARROW, "none"),
+    "assemblies": 3,
+}
 STEPS_OF_LOCAL_TRAINING, NORM_PICTURES, FINISH_EPOCHS = 150, 160, 4
 Row = dict[str, Any]
 
@@ -42,7 +47,7 @@ class Bench:
                       "rounds": given.rounds, "runtime": given.runtime, "norm_pictures": NORM_PICTURES}  # fmt: skip
         kind, seed = name.rsplit("-", 1)
         data, self.changes, seeds, run = SETS[kind]
-        self.is_first = int(seed) == seeds[0]  # of its data set
+        self.is_first = kind == next(iter(SETS)) and int(seed) == seeds[0]  # it has the free knobs and the rivals
         self.path, self.seed, self.folder = given.data / data, int(seed), given.runs / name
         epochs = {**RECIPE, **self.changes}["train.epochs"]
         self.finish_epochs = min(given.finish, max(1, epochs // 6))  # short beside the teacher's training
@@ -75,6 +80,10 @@ class Bench:
     def workshop(self, folder: str, **changes: Any) -> Workshop:
         """A graft's folder, with the slots and candidates to try there."""
         return open_workshop(self.teacher, self.path, self.folder / folder, self.settings(**changes))
+
+    def tool(self) -> Workshop:
+        """The folder of the step `graft`."""
+        return self.workshop("graft", **TOOL)
 
 
 def scored(file: Path) -> Row:

@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from graft_bench import BLOCKS, EXTRADW, Bench, Row, scored
+from graft_bench import BLOCKS, EXTRADW, Bench, Row, read_record, scored
 
 from detrofit.errors import DetrofitError
+from detrofit.grafting.assemble import find_candidates
 from detrofit.grafting.choice import Choice
 from detrofit.grafting.cost import Cost
-from detrofit.grafting.finish import rebuild
+from detrofit.grafting.finish import retrofit_of
+from detrofit.grafting.library import trained_student
 from detrofit.grafting.score import Score
 from detrofit.grafting.swap_sets import draw_candidates
 from detrofit.grafting.workshop import Workshop
 from detrofit.model.build import assemble
 from detrofit.model.costs import count_parameters
+from detrofit.model.detector import RTDETR
 from detrofit.parts.retrofit import parse_retrofit
 from detrofit.randomness import derive_seed
 from detrofit.training.run_folder import BEST
 from detrofit.weights.model_file import load_model, read_info, save_model
 from detrofit.weights.truncate import truncated
 
-RIVALS = (
-    "free knobs",
+TRAINED = (
     "teacher trained longer",
     "the chosen parts from random numbers",
     "all ExtraDW from random numbers",
     "uniformly narrower",
 )
+RIVALS = ("free knobs", *TRAINED)
 
 
 def random_choices(
@@ -51,22 +55,22 @@ def random_choices(
 
 
 def rival(bench: Bench, label: str) -> Row:
-    """What else could be had for the compute of a teacher and a whole graft; the free knobs for nothing."""
+    """What else could be had for the compute of a teacher and a whole graft; the free knobs for nothing.
+
+    All train as long as the first of them did, so that they can be held against each other, too.
+    """
     grafted = bench.row("graft")
     held = reference(grafted)
     if label == "free knobs":
         return _best_knobs(bench, grafted["knobs"], held["cost"]["ratio"])
-    file = bench.folder / "graft" / "assemblies" / f"{held['name']}.safetensors"
     changes: dict[str, Any] = {}
     if label == "the chosen parts from random numbers":
-        changes = {"retrofit": rebuild(file)["retrofit"]}
+        changes = {"retrofit": retrofit_of(_untrained(bench, held["keys"]))}
     elif label == "all ExtraDW from random numbers":
         changes = {"retrofit": {BLOCKS: EXTRADW}}
     elif label == "uniformly narrower":
-        changes = {"retrofit": {"backbone": _narrower(bench, count_parameters(load_model(file)))}}
-    trained = bench.row("teacher")
-    epochs = trained["epochs"] + _extra_epochs(trained, grafted)
-    return scored(bench.train(f"rival {label}", **{**changes, "train.epochs": epochs}))
+        changes = {"retrofit": {"backbone": _narrower(bench, count_parameters(_untrained(bench, held["keys"])))}}
+    return scored(bench.train(f"rival {label}", **{**changes, "train.epochs": _epochs(bench, grafted)}))
 
 
 def reference(grafted: Row) -> Row:
@@ -89,6 +93,12 @@ def _best_knobs(bench: Bench, points: list[Row], ratio: float) -> Row:
     return {"val AP": best["ap"], "parameters": count_parameters(model), **best}
 
 
+def _untrained(bench: Bench, keys: Sequence[str]) -> RTDETR:
+    """The graft of these candidates before they learn anything; no file of the step `graft` is needed."""
+    workshop = bench.tool()
+    return trained_student(workshop.teacher, find_candidates(workshop, keys), {})
+
+
 def _narrower(bench: Bench, parameters: int) -> dict[str, Any]:
     """The teacher's ResNet-vd, its stages narrower alike, so that the whole comes nearest to so many parameters."""
     teacher = load_model(bench.teacher)
@@ -105,6 +115,10 @@ def _narrower(bench: Bench, parameters: int) -> dict[str, Any]:
     return min((narrowed(step / 40) for step in range(8, 41)), key=lambda part: abs(size(part) - parameters))
 
 
-def _extra_epochs(trained: Row, grafted: Row) -> int:
-    """Epochs of the teacher's training that take as much work as the whole graft."""
-    return math.ceil(grafted["minutes"] / (trained["minutes"] / trained["epochs"]))
+def _epochs(bench: Bench, grafted: Row) -> int:
+    """Those of the first rival that was trained; for it, what takes as much work as the teacher and the whole graft."""
+    rows = read_record(bench.record)
+    known = (rows[part]["epochs"] for label in TRAINED if (part := f"{bench.name}/rival {label}") in rows)
+    trained = bench.row("teacher")
+    extra = math.ceil(grafted["minutes"] / (trained["minutes"] / trained["epochs"]))
+    return next(known, trained["epochs"] + extra)

@@ -40,6 +40,7 @@ def _findings(name: str, record: dict[str, Row]) -> Iterator[str]:
             yield grafted["verdict"]
             yield from _goal(name, grafted, record)
             yield from _promises(grafted)
+    yield from _made_again(record.get(f"{name}/test", {}).get("made again", {}))
     for when in ("before", "after"):
         tau = record.get(f"{name}/assemblies", {}).get(f"tau {when} fine-tuning")
         if tau:
@@ -47,6 +48,13 @@ def _findings(name: str, record: dict[str, Row]) -> Iterator[str]:
                 f"Kendall's tau of predicted and measured loss {when} fine-tuning, {tau['number']} assemblies: "
                 + tau_text(tau)
             )
+
+
+def _made_again(models: Row) -> Iterator[str]:
+    """Models of the test split that are not those of the validation split, but made anew as they were."""
+    for name, each in models.items():
+        now, before = (100 * each[key] for key in ("val AP", "recorded"))
+        yield f"{name} was made again for the test split: AP {now:.2f} on the validation split, recorded {before:.2f}"
 
 
 def _promises(grafted: Row) -> Iterator[str]:

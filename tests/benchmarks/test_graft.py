@@ -61,7 +61,8 @@ def test_every_part_of_the_graft_benchmark_can_be_done(
     monkeypatch.setattr(score, "LEAST_AP", -1.0)  # nothing is learnt in one epoch
     monkeypatch.setattr(score, "SURE", -1e9)
     bench = small(script, monkeypatch, (0,))
-    monkeypatch.setattr(graft, "TOOL", ONE)
+    for module in (graft, bench):
+        monkeypatch.setattr(module, "TOOL", ONE)
     monkeypatch.setattr(graft, "UNIFORM", {"slots": ("backbone.stage[3,4].block1",), "candidates": (bench.EXTRADW,)})
     monkeypatch.setattr(graft, "BUDGET", "0.999xparams")
     monkeypatch.setattr(graft, "FEWER_PARAMETERS", "0.1xparams")
@@ -100,6 +101,17 @@ def test_every_part_of_the_graft_benchmark_can_be_done(
         assert told in table
     lines = [line for line in table.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
+
+    shutil.rmtree(tmp_path / "runs" / "demo-0" / "graft")
+    before = done.pop("demo-0/test")
+    record.write_text(json.dumps(done))
+    assert run(graft, monkeypatch, *options) == 0, capsys.readouterr().err
+    after = json.loads(record.read_text())["demo-0/test"]
+    again = after.pop("made again")
+    assert [*again] == [winner, "keep, fine-tuned", f"{winner}, fine-tuned"]
+    assert all(each["val AP"] == each["recorded"] for each in again.values()), "what is made again is the same model"
+    same = ("teacher", "keep", winner, f"{winner}, no fine-tuning")
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ def assemble_choices(
     unique = {name_of(choice.keys): choice for choice in choices if choice.keys}
     with progress_bar("assembling", len(unique)) as advance:
         for name, choice in unique.items():
-            _assemble(workshop, scorer, name, choice.keys, states)
+            make_model(workshop, scorer, name, choice.keys, states)
             advance()
     files = {name: model_file(workshop, name) for name in unique}
     measured, timed = cost_models(workshop, files, costs, {name: choice.keys for name, choice in unique.items()})
@@ -84,7 +84,7 @@ def model_file(workshop: Workshop, name: str) -> Path:
     return workshop.folder / "assemblies" / f"{name}.safetensors"
 
 
-def _assemble(workshop: Workshop, scorer: Scorer, name: str, keys: Sequence[str], states: States) -> None:
+def make_model(workshop: Workshop, scorer: Scorer, name: str, keys: Sequence[str], states: States) -> Score:
     """Make, score and keep a model, unless it is there; parts that diverge beside the others stay as they came."""
     record = workshop.record(f"assemblies/{name}.json")
     if not record:
@@ -105,6 +105,7 @@ def _assemble(workshop: Workshop, scorer: Scorer, name: str, keys: Sequence[str]
             f"{', '.join(record['diverged'])} diverged beside the other grafts of {name}, whose parts are therefore as "
             "they learnt alone"
         )
+    return Score(**record["score"])
 
 
 def _second_state(workshop: Workshop, name: str) -> Path:

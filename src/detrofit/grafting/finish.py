@@ -13,6 +13,7 @@ from detrofit.evaluation.curves import read_metrics
 from detrofit.grafting.runs import train_in
 from detrofit.grafting.score import Score, Scorer
 from detrofit.grafting.workshop import Workshop
+from detrofit.model.detector import RTDETR
 from detrofit.training.run_folder import METRICS
 from detrofit.weights.model_file import load_model, read_info
 
@@ -58,12 +59,17 @@ def _experiment(workshop: Workshop, file: Path, run: Path, epochs: int) -> Exper
     return Experiment.model_validate(values)
 
 
+def retrofit_of(model: RTDETR) -> dict[str, dict[str, Any]]:
+    """A model's swaps by address, as an experiment takes them."""
+    return {address: dict(model.slots[address]) for address in model.retrofit if address in model.slots}
+
+
 def rebuild(file: Path, plugins: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The settings of an experiment that builds the model of a file and starts from its weights."""
     info, model = read_info(file), load_model(file, plugins=plugins)
     return {
         "model": {"name": info.name, **model.frame.model_dump(mode="json")},
-        "retrofit": {address: dict(model.slots[address]) for address in model.retrofit if address in model.slots},
+        "retrofit": retrofit_of(model),
         "plugins": list(plugins),
         "imgsz": info.input_size,
         "weights": str(file),
