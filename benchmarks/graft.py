@@ -174,7 +174,7 @@ def whole(bench: Bench) -> Row:
     try:
         return _told(_whole(bench, BUDGET)) | {"missed": None}
     except BudgetError as error:
-        return _told(_whole(bench)) | {"missed": str(error).partition(";")[0]}
+        return _told(_whole(bench)) | {"missed": str(error).partition(" with ")[0]}
 
 
 def asked_for(bench: Bench, budget: str) -> Row:
@@ -183,7 +183,7 @@ def asked_for(bench: Bench, budget: str) -> Row:
     try:
         return _told(_whole(bench, budget)) | {"missed": None}
     except BudgetError as error:
-        return {"missed": str(error).partition(";")[0]}
+        return {"missed": str(error).partition(" with ")[0]}
 
 
 def _whole(bench: Bench, *budgets: str) -> GraftResult:

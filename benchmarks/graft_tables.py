@@ -35,7 +35,7 @@ def _findings(name: str, record: dict[str, Row]) -> Iterator[str]:
     for step in GRAFTS:
         grafted = record.get(f"{name}/{step}", {})
         if grafted.get("missed"):
-            yield grafted["missed"].partition(" with ")[0]
+            yield grafted["missed"]
         if "verdict" in grafted:
             yield grafted["verdict"]
             yield from _goal(name, grafted, record)

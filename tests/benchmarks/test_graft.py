@@ -182,7 +182,7 @@ def test_a_model_that_answers_in_no_numbers_is_a_dash_in_the_table_and_no_part_o
     bad = {**good, "name": "bad", "score": {"ap": None, "total": None}}
     record = {"machine": "one", "threads": 1, "date": "today"}
     grafted = {**record, "winner": "good", "verdict": "good it is", "assembled": [good, bad], "tau": None,
-               "missed": "nothing meets the budget: the nearest is 12ms with one; another",
+               "missed": "nothing meets the budget: the nearest is 12ms",
                "teacher": {"cost": {"latency": 20.0}}}  # fmt: skip
     told = script("graft_tables").table({
         "demo-0/control": {**record, "neck": {"ap": math.nan}},
