@@ -31,7 +31,7 @@ from typing import Any
 
 import results
 import torch
-from graft_again import made_again
+from graft_again import AGAIN, made_again
 from graft_bench import (
     BLOCKS,
     EXTRADW,
@@ -248,7 +248,7 @@ def _tau(entries: list[Row], score: str) -> Row | None:
 def test(bench: Bench) -> Row:
     """Every model of this teacher on the test split, once; of a graft that is gone, what was chosen of it."""
     again, files = made_again(bench), {"teacher": bench.teacher}
-    for folder, note in (("graft", ""), ("uniform", ", uniform")):
+    for folder, note in (("graft", ""), (AGAIN, ""), ("uniform", ", uniform")):
         for path in sorted((bench.folder / folder / "assemblies").glob("*.safetensors")):
             files[f"{path.stem}{note}, no fine-tuning"] = path
         for path in sorted((bench.folder / folder / "finish").glob(f"*/{BEST}")):

@@ -11,17 +11,20 @@ from detrofit.grafting.library import KEEP
 from detrofit.grafting.score import Scorer
 from detrofit.grafting.training import train_library
 
+AGAIN = "graft, made again"
+
 
 def made_again(bench: Bench) -> Row:
     """Train the recorded candidates as they were trained, and fine-tune the graft and the teacher; so the free knobs.
 
     Nothing is chosen or timed. Gives AP on the validation split by model, now and as recorded; empty where the graft is
-    there from before.
+    there.
     """
-    grafted, workshop = bench.row("graft"), bench.tool()
+    grafted = bench.row("graft")
     held = reference(grafted)
-    if model_file(workshop, held["name"]).exists():
+    if model_file(bench.tool(), held["name"]).exists():
         return {}
+    workshop = bench.tool(AGAIN)  # a folder of its own: one that was stopped is not taken for the graft
     states, _ = train_library(workshop)
     scorer = Scorer(workshop)
     score = make_model(workshop, scorer, held["name"], held["keys"], states)

@@ -81,9 +81,9 @@ class Bench:
         """A graft's folder, with the slots and candidates to try there."""
         return open_workshop(self.teacher, self.path, self.folder / folder, self.settings(**changes))
 
-    def tool(self) -> Workshop:
-        """The folder of the step `graft`."""
-        return self.workshop("graft", **TOOL)
+    def tool(self, folder: str = "graft") -> Workshop:
+        """The folder of the step `graft`, or another with the same slots and candidates."""
+        return self.workshop(folder, **TOOL)
 
 
 def scored(file: Path) -> Row:

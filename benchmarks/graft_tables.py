@@ -78,7 +78,9 @@ def _goal(name: str, grafted: Row, record: dict[str, Row]) -> Iterator[str]:
     after = 100 * ((winner["finished"] or winner["score"])["ap"] - trained["val AP"])
     tested = record.get(f"{name}/test", {})
     label = winner["name"] if winner["finished"] else f"{winner['name']}, no fine-tuning"
-    on_test = f", on the test split {100 * (tested[label]['AP'] - tested['teacher']['AP']):+.1f}" if tested else ""
+    on_test = ""
+    if label in tested:
+        on_test = f", on the test split {100 * (tested[label]['AP'] - tested['teacher']['AP']):+.1f}"
     size = winner["cost"]["parameters"] / grafted["teacher"]["cost"]["parameters"]
     work = record[f"{name}/graft"]["minutes"] / trained["minutes"]
     yield (

@@ -57,6 +57,28 @@ def test_a_part_of_train_stands_in_for_the_split_that_is_not_there(data: Path, t
     assert prepare_data(data, "val", "val", tmp_path / "study").digest == prepared.digest
 
 
+def test_what_was_drawn_from_other_data_stays_as_it_is(data: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(data.read_text())
+    data.write_text(yaml.safe_dump({key: value for key, value in content.items() if key != "test"}))
+    prepare_data(data, "val", "test", tmp_path / "study")
+    before = {file: file.read_bytes() for file in (tmp_path / "study" / "data").iterdir()}
+    draw_demo_dataset(tmp_path / "other", 1, pictures={"train": 20, "val": 3}, size=(64, 64))
+    with pytest.raises(DetrofitError, match=r"holds a division of other data than .*other/data\.yaml; choose"):
+        prepare_data(tmp_path / "other" / "data.yaml", "val", "test", tmp_path / "study")
+    assert {file: file.read_bytes() for file in before} == before
+    (tmp_path / "study" / "data" / "data.yaml").unlink()  # as a kill leaves it
+    prepare_data(tmp_path / "other" / "data.yaml", "val", "test", tmp_path / "study")
+
+
+def test_a_test_split_that_nothing_is_judged_on_may_lack_labels(data: Path, tmp_path: Path) -> None:
+    shutil.rmtree(data.parent / "labels" / "test")
+    copy_pictures(data, "train", "val", 1)
+    with pytest.raises(DetrofitError, match="the split 'test' has no objects, so that there is nothing to score"):
+        prepare_data(data, "val", "test", tmp_path / "study")
+    found = prepare_data(data, "val", "test", tmp_path / "study", judged=False)
+    assert found.notes == ("1 of 4 pictures of 'val' are in 'train' as well",)
+
+
 def test_no_other_split_takes_the_place_of_one_that_is_misspelt_or_has_moved(data: Path, tmp_path: Path) -> None:
     with pytest.raises(DetrofitError, match=r"has no split 'tset', only: train, val, test; did you mean 'test'"):
         prepare_data(data, "val", "tset", tmp_path / "study")

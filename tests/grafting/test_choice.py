@@ -75,13 +75,6 @@ def test_the_cheapest_holds_the_room_of_others_where_it_can(library, parameters)
     assert found.costs.get("latency", 0) == pytest.approx(lowest) and frozenset(found.keys) in within
 
 
-def test_choices_can_be_made_to_differ_in_two_places():
-    all_options = options([[], [(1, -1, 0), (2, -1, 0)], [(1, -1, 0), (3, -1, 0)], []])
-    found = ChoiceProgram(SLOTS, all_options).best({"latency": -2}, count=9, differ=4)
-    assert len(found) == 2
-    assert not set(found[0].keys) & set(found[1].keys)
-
-
 def test_what_diverged_is_never_chosen_and_the_original_stays_possible():
     program = ChoiceProgram(SLOTS, [Option("backbone.stage4", "bad", math.nan, {"latency": -5.0})])
     assert program.best({"latency": 0}) == [Choice((), 0.0, {})]

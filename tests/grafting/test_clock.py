@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from detrofit.errors import DetrofitError
 from detrofit.grafting import clock
 from detrofit.grafting.clock import now_and_then
 from tests.grafting.conftest import bare_workshop
@@ -22,6 +23,21 @@ def test_the_end_is_noted_too_and_then_no_more():
         raise KeyboardInterrupt
     assert notes == [1]
     assert not any(thread.name == "detrofit-clock" for thread in threading.enumerate())
+
+
+def test_a_note_that_cannot_be_written_hides_no_other_error(monkeypatch, capsys):
+    def refuse() -> None:
+        tried.set()
+        raise DetrofitError("cannot write")
+
+    monkeypatch.setattr(clock, "SECONDS", 0.001)
+    tried = threading.Event()
+    with pytest.raises(ValueError, match="the work"), now_and_then(refuse):
+        assert tried.wait(30)
+        raise ValueError("the work")
+    with pytest.raises(DetrofitError, match="cannot write"), now_and_then(refuse):
+        pass
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_step_adds_to_its_earlier_sittings(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from detrofit.deployment import latency
 from detrofit.deployment.turns import Spread
 from detrofit.grafting import cost
-from detrofit.grafting.cost import LIBRARY, _timed
+from detrofit.grafting.cost import LIBRARY, _bench_times, _timed, _timed_already
 from detrofit.grafting.workshop import Workshop
 from tests.grafting.conftest import bare_workshop, quick
 
@@ -61,6 +61,25 @@ def test_times_of_another_machine_device_or_number_of_rounds_do_not_count(tmp_pa
     for number, changes in enumerate(({"device": "auto"}, {"device": "auto", "rounds": 7})):
         timed(bare_workshop(tmp_path, settings=quick(**changes)), 4)
         assert len(groups) == 4 + number and len(groups[-1]) == 5, changes
+
+
+def test_a_ratio_of_a_device_is_high_where_the_original_may_have_taken_little(tmp_path, monkeypatch):
+    times = {"keep": (5.0, 4.5, 5.02), "a": (4.8, 4.79, 4.81)}  # its interval is long towards what is fast
+    monkeypatch.setattr(cost, "read_totals", lambda bench: (times, MACHINE))
+    *_, ratio, low, high = _bench_times(tmp_path, {key: Path(key) for key in times})["a"]
+    assert (ratio, low, high) == pytest.approx((0.96, 0.9557, 1.0560), abs=1e-3), "it may be no faster at all"
+
+
+def test_what_is_timed_already_needs_no_file(tmp_path, groups, monkeypatch):
+    workshop = bare_workshop(tmp_path)
+    timed(workshop, 3)
+    assert _timed_already(workshop, LIBRARY, ["keep", "0", "1", "2"]) == {"keep", "0", "1", "2"}
+    assert _timed_already(workshop, LIBRARY, ["keep", "0", "3"]) == {"0", "1", "2"}, "the original, for its turns"
+    on(monkeypatch, cores=1)
+    assert not _timed_already(workshop, LIBRARY, ["keep", "0"])
+    on(monkeypatch)
+    device = bare_workshop(tmp_path, settings=quick(bench=tmp_path / "bench.json"))
+    assert not _timed_already(device, LIBRARY, ["keep", "0"]), "it takes the files"
 
 
 def test_other_work_beside_the_timing_is_told(tmp_path, groups, monkeypatch):

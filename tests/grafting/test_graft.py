@@ -78,6 +78,10 @@ def test_a_budget_that_nothing_meets_names_the_nearest(done, model_file, drawn, 
             graft(model_file, drawn, done.folder, quick("0.1xparams"))
         with pytest.raises(DetrofitError, match=r"budget 0\.001ms: the nearest is .*ms \(.*; all measurements stay"):
             graft(model_file, drawn, done.folder, quick("0.001ms"))
+        with pytest.raises(DetrofitError, match=r"nearest is [\d.]+ms \(\S+\) and [\d.]+Mparams \(\S+\) with") as both:
+            graft(model_file, drawn, done.folder, quick("0.001ms", "0.001Mparams"))
+    nearest = re.findall(r"[\d.]+(?:ms|Mparams)", str(both.value).partition("nearest")[2])
+    graft(model_file, drawn, done.folder, quick(*nearest))  # both together can be asked for
     for named in re.findall(r"[\d.]+(?:Mparams|xparams)(?=[ )])", str(told.value).partition("nearest")[2]):
         results = graft(model_file, drawn, done.folder, quick(named)).results
         assert [each for each in results["assembled"] if each["name"] == results["winner"]], "it can be asked for"
@@ -254,6 +258,15 @@ def test_a_split_alone_beside_train_is_left_for_the_test(model_file, tmp_path):
     assert "8 pictures drawn from train are searched on" in found.notes[0]
     with pytest.raises(DetrofitError, match="--search-split train: the candidates learn there"):
         workshop.open_workshop(model_file, data, tmp_path / "other", quick(search_split="train"))
+
+
+def test_pictures_of_the_search_split_that_candidates_learn_on_are_told_of(model_file, drawn, tmp_path):
+    shutil.copytree(drawn.parent, tmp_path / "data")
+    for kind in ("images", "labels"):
+        for file in sorted((tmp_path / "data" / kind / "train").iterdir())[:2]:
+            shutil.copyfile(file, tmp_path / "data" / kind / "val" / f"again-{file.name}")
+    found = workshop.open_workshop(model_file, tmp_path / "data" / drawn.name, tmp_path / "out", quick())
+    assert found.notes == ["2 of 8 pictures of 'val' are in 'train' as well"]
 
 
 def test_what_an_earlier_graft_drew_from_train_is_not_taken_for_the_data_that_are_given(model_file, drawn, tmp_path):

@@ -15,6 +15,7 @@ def test_the_free_knobs_of_another_machine_are_measured_anew(tmp_path, monkeypat
     monkeypatch.setattr(cost, "describe_machine", lambda: dict(machine))
     monkeypatch.setattr(knobs, "trade", lambda *rest: SimpleNamespace(points=[POINT]))
     points = [POINT | {"latency": {"milliseconds": 2.0}}]
+    monkeypatch.setattr(knobs, "_parameters", lambda *rest: 7)
     monkeypatch.setattr(knobs, "as_json", lambda measured: {"machine": dict(machine), "points": points})
     workshop = bare_workshop(tmp_path)
     assert free_knobs(workshop) == free_knobs(workshop)

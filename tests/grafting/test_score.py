@@ -25,6 +25,12 @@ def test_without_a_swap_nothing_is_lost(model_file, drawn, tmp_path):
     assert swapped.distance > 0.1
 
 
+def test_a_teacher_that_answers_in_no_numbers_has_nothing_to_teach(tmp_path):
+    scorer = SimpleNamespace(teacher=NO_SCORE, workshop=bare_workshop(tmp_path, file="model.safetensors"))
+    with pytest.raises(DetrofitError, match=r"the AP of model\.safetensors on 'val' is nan: there is nothing"):
+        Scorer.check(scorer)
+
+
 def judged(folder: Path, loss: float, error: float) -> list[str]:
     """The notes on a control that has been scored so."""
     workshop = bare_workshop(folder)

@@ -13,11 +13,13 @@ from detrofit.grafting.assemble import Assembled
 from detrofit.grafting.budget import parse_budget
 from detrofit.grafting.cost import Cost
 from detrofit.grafting.library import KEEP
-from detrofit.grafting.results import front_of, kept_of, winner_of
+from detrofit.grafting.results import _numbers, front_of, kept_of, winner_of
 from detrofit.grafting.score import NO_SCORE, Score
 from detrofit.grafting.verdict import verdict
 
 TEACHER = Cost(10.0, 9.9, 10.1, 1.0, 1.0, 1.0, 2_000_000, 7)
+POINT = {"imgsz": [160, 192], "num_queries": 50, "decoder_layers": 2, "ratio": 0.6, "ap": 0.49,
+         "parameters": TEACHER.parameters}  # fmt: skip
 AS_TRAINED = Score(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.7)
 
 
@@ -45,7 +47,7 @@ def told(
             "settings": {"budgets": [asdict(parse_budget(text)) for text in budgets], "runtime": "openvino"},
             "teacher": {"cost": asdict(TEACHER), "score": asdict(AS_TRAINED)},
             "assembled": [
-                {"name": each.name, "cost": asdict(each.cost), "score": asdict(each.score), "finished": after}
+                {"name": each.name, "cost": asdict(each.cost), "score": _numbers(asdict(each.score)), "finished": after}
                 for each in assembled
             ],
             "candidates": [candidate] * 3,
@@ -93,22 +95,44 @@ def test_where_nothing_is_faster_it_says_so():
 
 
 def test_free_knobs_that_do_as_well_are_told():
-    point = {"imgsz": [160, 192], "num_queries": 50, "decoder_layers": 2, "ratio": 0.6, "ap": 0.49}
     good = model("good", 0.2, 0.68)
     assert "no graft is needed for that: 192 x 160 pixels, 50 queries and 2 decoder layers give AP 49.0" in told(
-        [good], "0.7x", knobs=[point]
+        [good], "0.7x", knobs=[POINT]
     )
-    assert "no graft is needed" not in told([good], "0.7x", knobs=[point | {"ap": 0.3}])
-    assert "no graft is needed" not in told([good], "0.7x", knobs=[point | {"ratio": 0.9}])
-    said = told([good], "0.7x", knobs=[point], finished=True)
+    assert "no graft is needed" not in told([good], "0.7x", knobs=[POINT | {"ap": 0.3}])
+    assert "no graft is needed" not in told([good], "0.7x", knobs=[POINT | {"ratio": 0.9}])
+    said = told([good], "0.7x", knobs=[POINT], finished=True)
     assert "Fine-tuned, its AP is 55.0, that of the original fine-tuned alike 60.0." in said
     assert "no graft is needed" not in said, "what is handed over is the fine-tuned model"
+
+
+def test_fewer_pixels_do_not_meet_a_budget_of_parameters():
+    small = model("small", 0.3, 0.9, parameters=0.5)
+    assert "no graft is needed" not in told([small], "0.6xparams", knobs=[POINT])
+    assert "no graft is needed" in told([small], "0.6xparams", knobs=[POINT | {"parameters": 1_000_000}])
+
+
+def test_where_no_graft_meets_the_budget_the_free_knobs_that_do_are_told():
+    said = told([model("near", 0.1, 0.75)], "0.7x", knobs=[POINT, POINT | {"ratio": 0.8, "ap": 0.5}])
+    assert said.endswith(
+        "Without any graft, 192 x 160 pixels, 50 queries and 2 decoder layers give AP 49.0 at 0.60 of the latency; "
+        "`detrofit trade` writes that model."
+    )
+    assert "Without" not in told([], "0.5x", knobs=[POINT]), "it does not meet it either"
+    assert "Without" not in told([], "12ms", knobs=[POINT]), "the original itself does"
+
+
+def test_a_model_that_is_not_faster_for_sure_or_not_sound_is_not_said_to_lose_more():
+    barely = model("barely", -0.2, 0.99)
+    assert told([barely], "20ms").endswith("nothing that was assembled loses less and is faster for sure.")
+    broken = Assembled("broken", (), 0.0, 5.0, NO_SCORE, model("small", 0, 0.8, 0.5).cost, True, Path("broken"))
+    assert "the nearest, whole, takes" in told([broken, model("whole", 0.1, 0.8)], "0.9xparams")
 
 
 def test_the_front_holds_what_nothing_beats_and_no_model_without_numbers():
     good, worse, slower = model("good", 0.2, 0.6), model("worse", 0.3, 0.6), model("slower", 0.1, 1.1)
     broken = Assembled("broken", (), 0.0, 5.0, NO_SCORE, good.cost, True, Path("broken"))
-    assert front_of([worse, slower, good, broken], TEACHER) == [good]
+    assert front_of([worse, slower, good, broken]) == [good]
     assert winner_of(workshop("0.7x"), [broken, worse], TEACHER) is worse
 
 

@@ -47,11 +47,12 @@ class StudyData:
         return open_dataset(self.path).split(self.test_split)
 
 
-def prepare_data(source: Path, val_split: str, test_split: str, folder: Path) -> StudyData:
+def prepare_data(source: Path, val_split: str, test_split: str, folder: Path, *, judged: bool = True) -> StudyData:
     """The data of a study in `folder`; where only one of the two splits exists, it gives the verdict, and the split
     that chooses checkpoints is drawn from train, written as COCO JSON beside the study.
 
-    Raises DetrofitError where there is neither.
+    Where nothing is `judged` on the test split, it may lack objects, and all that is noted is what splits share. Raises
+    DetrofitError where there is neither split, and where the folder holds what was drawn from other data.
     """
     dataset = open_dataset(source)
     notes: list[str] = []
@@ -65,7 +66,7 @@ def prepare_data(source: Path, val_split: str, test_split: str, folder: Path) ->
         )
         source = path
     indices = [dataset.split(name) for name in ("train", val_split, test_split)]
-    notes += _absent_classes(indices[-1])
+    notes = [*notes, *_absent_classes(indices[-1])] if judged else []
     pictures = [picture_digests(index) for index in indices]
     notes += _shared_pictures([index.split for index in indices], pictures)
     digest = data_digest(indices, pictures)
@@ -144,8 +145,21 @@ def _write_held_out(dataset: Dataset, single: str, folder: Path) -> Path:
         raise DetrofitError(f"{dataset.source} has only '{single}' beside train, and train is too small to be divided")
     held_out, rest = np.sort(order[:number]), np.sort(order[number:])
     parts = {"train": subset(train, rest), "val": subset(train, held_out), "test": dataset.split(single)}
-    content: dict[str, dict[str, str]] = {}
-    for name, index in parts.items():
-        write_file(folder / "data" / f"{name}.json", json.dumps(coco_document(index, index.names())))
-        content[name] = {"annotations": f"{name}.json", "images": str(Path(index.root).absolute())}
-    return write_file(folder / "data" / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    content = {
+        name: {"annotations": f"{name}.json", "images": str(Path(index.root).absolute())}
+        for name, index in parts.items()
+    }
+    texts = {f"{name}.json": json.dumps(coco_document(index, index.names())) for name, index in parts.items()}
+    texts["data.yaml"] = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)  # last: it names the others
+    target = folder / "data"
+    if (target / "data.yaml").exists():
+        changed = [name for name, text in texts.items() if not _holds(target / name, text)]
+        if changed:  # another command may be at work with what is there
+            raise DetrofitError(f"{target} holds a division of other data than {dataset.source}; choose another folder")
+    for name, text in texts.items():
+        write_file(target / name, text)
+    return target / "data.yaml"
+
+
+def _holds(file: Path, text: str) -> bool:
+    return file.exists() and file.read_text("utf-8") == text

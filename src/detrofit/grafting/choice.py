@@ -42,8 +42,8 @@ class ChoiceProgram:
         pairs = [(one, other) for number, one in enumerate(slots) for other in slots[:number] if one.overlaps(other)]
         self._rows += [self._in([one.address, other.address]) for one, other in pairs]
 
-    def best(self, room: Mapping[str, float], count: int = 1, differ: int = 1) -> list[Choice]:
-        """The best choices in order, up to `count`; each differs from the others in at least so many candidates.
+    def best(self, room: Mapping[str, float], count: int = 1) -> list[Choice]:
+        """The best choices in order, up to `count`, each other than those before it.
 
         `room` is what each kind of cost may add to the teacher's: negative where it must fall. Empty where nothing
         meets it.
@@ -55,8 +55,7 @@ class ChoiceProgram:
             if taken is None:
                 break
             found.append(self._choice(taken))
-            # Taken options must fall out, or others come in, `differ` in all.
-            cuts.append((np.where(taken, 1.0, -1.0), taken.sum() - differ))
+            cuts.append((np.where(taken, 1.0, -1.0), taken.sum() - 1))  # one must fall out, or another come in
         return found
 
     def cheapest(self, kind: str, room: Mapping[str, float] | None = None) -> Choice:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,7 +79,7 @@ def cost_library(workshop: Workshop, states: States) -> LibraryCosts:
     makers |= {
         name: partial(trained_student, workshop.teacher, chosen, states) for name, chosen in (alone | sets).items()
     }
-    files, counts = _export_all(workshop, makers)
+    files, counts = _export_all(workshop, makers, _timed_already(workshop, LIBRARY, makers))
     if workshop.settings.bench is not None:
         known = read_totals(workshop.settings.bench)[0]
         times = _bench_times(
@@ -109,7 +109,8 @@ def cost_models(
     """
     load = partial(load_model, plugins=workshop.settings.plugins)
     makers: dict[str, Maker] = {KEEP: lambda: workshop.teacher}
-    files, counts = _export_all(workshop, makers | {name: partial(load, file) for name, file in models.items()})
+    makers |= {name: partial(load, file) for name, file in models.items()}
+    files, counts = _export_all(workshop, makers, _timed_already(workshop, ASSEMBLED, makers))
     ratios: dict[str, Three]
     timed = set(models)
     if workshop.settings.bench is None:
@@ -147,11 +148,14 @@ def timed_picture(workshop: Workshop) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (*workshop.size, 3), np.uint8)
 
 
-def _export_all(workshop: Workshop, makers: Mapping[str, Maker]) -> tuple[dict[str, Path], dict[str, tuple[int, int]]]:
-    """Exported files, and parameters and operations, by key. What is there from before is not made again."""
+def _export_all(
+    workshop: Workshop, makers: Mapping[str, Maker], timed: Container[str] = ()
+) -> tuple[dict[str, Path], dict[str, tuple[int, int]]]:
+    """Exported files, and parameters and operations, by key. What is there from before is not made again, nor what is
+    `timed` and needs no file any more."""
     files = {key: workshop.folder / "exports" / f"{key}{SUFFIXES[workshop.settings.runtime]}" for key in makers}
     counts = workshop.record(COUNTS)
-    missing = [key for key, file in files.items() if key not in counts or not file.exists()]
+    missing = [key for key, file in files.items() if key not in counts or not (key in timed or file.exists())]
     _check_disk(workshop, len(missing))
     with progress_bar("exporting", len(makers), len(makers) - len(missing)) as advance:
         for key in missing:
@@ -200,11 +204,7 @@ def _timed(workshop: Workshop, files: Mapping[str, Path], name: str) -> dict[str
     It holds the machine, the device and the rounds (a record of others is begun anew), the teacher's median and
     interval in each group, and each other model's ratio to it.
     """
-    settings = workshop.settings
-    record = workshop.record(name)
-    if not timed_here(workshop, record):
-        record = {"machine": describe_machine(), "device": timed_on(workshop), "rounds": settings.rounds}
-        record |= {"teacher": [], "ratios": {}}
+    settings, record = workshop.settings, _times_so_far(workshop, name)
     others = [key for key in files if key not in (KEEP, *record["ratios"])]
     with progress_bar(f"timing in {settings.runtime}", len(others)) as advance:
         for start in range(0, len(others), AT_A_TIME):
@@ -224,6 +224,23 @@ def _timed(workshop: Workshop, files: Mapping[str, Path], name: str) -> dict[str
             "when the machine is quiet"
         )
     return record
+
+
+def _times_so_far(workshop: Workshop, name: str) -> dict[str, Any]:
+    """A record of times of this machine, with those of before where they count."""
+    record = workshop.record(name)
+    if timed_here(workshop, record):
+        return record
+    asked = {"device": timed_on(workshop), "rounds": workshop.settings.rounds}
+    return {"machine": describe_machine(), **asked, "teacher": [], "ratios": {}}
+
+
+def _timed_already(workshop: Workshop, name: str, keys: Iterable[str]) -> set[str]:
+    """Those of the models whose times are known, the teacher if all others' are; none where a device times them."""
+    if workshop.settings.bench is not None:
+        return set()
+    known = set(_times_so_far(workshop, name)["ratios"])
+    return known | ({KEEP} if known.issuperset(set(keys) - {KEEP}) else set())
 
 
 def _times(latency: float, ratio: Sequence[float]) -> Times:
@@ -259,6 +276,7 @@ def _bench_times(bench: Path, files: Mapping[str, Path]) -> dict[str, Times]:
     for key, file in files.items():
         own = totals[file.stem]
         ratio = own[0] / teacher[0]
-        low, high = (ratio * math.hypot(own[end] / own[0] - 1, shares[end]) for end in (1, 2))
+        # A ratio is low where its model took little and the original much.
+        low, high = (ratio * math.hypot(own[end] / own[0] - 1, shares[3 - end]) for end in (1, 2))
         times[key] = (*own, ratio, ratio - low, ratio + high) if key != KEEP else (*own, 1.0, 1.0, 1.0)
     return times

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from detrofit.grafting.parallel import OpenExecutor
 from detrofit.grafting.results import kept_of, make_results, winner_of, write_results
 from detrofit.grafting.score import Score, Scorer, check_library, control, score_library
 from detrofit.grafting.training import States, train_library
+from detrofit.grafting.verdict import knob_text, knob_within
 from detrofit.grafting.workshop import GraftSettings, Workshop, check_runtime, open_workshop
 from detrofit.training.interruption import Interruption
 
@@ -84,7 +85,10 @@ def _graft(workshop: Workshop, executor: OpenExecutor | None, check: Callable[[P
         library = cost_library(workshop, states)
         costs = expected_costs(library, workshop.slots)
     with workshop.clock("assembling"):
-        assembled, sums = _choose(workshop, scorer, states, scores, costs)
+        try:
+            assembled, sums = _choose(workshop, scorer, states, scores, costs)
+        except BudgetError as error:
+            raise BudgetError(f"{error}{_without_graft(workshop, knobs, costs[KEEP])}") from None
     if (winner := winner_of(workshop, assembled, costs[KEEP])) is not None:
         check(winner.file)
     finished: dict[str, dict[str, Any]] = {}
@@ -164,17 +168,35 @@ def _choices(workshop: Workshop, options: Sequence[Option], teacher: Cost) -> li
 def _nothing_meets(
     program: ChoiceProgram, workshop: Workshop, room: Mapping[str, float], teacher: Mapping[str, float]
 ) -> str:
-    """What was asked for, and the nearest that there is, each budget in turn given up while the others hold."""
+    """What was asked for, and the nearest that there is: a budget is given up while the others hold or, where no
+    others can, all are, for the fastest or smallest that there is."""
     asked = " and ".join(budget.text for budget in workshop.settings.budgets)
-    nearest = []
-    for kind in room:
-        choice = program.cheapest(kind, {other: limit for other, limit in room.items() if other != kind})
-        amount = teacher[kind] + choice.costs.get(kind, 0.0)
-        keys = "; ".join(choice.keys) or "the original"
-        nearest.append(f"{_askable(kind, amount, teacher[kind])} with {keys}")
+    alone = {kind: program.cheapest(kind, {other: room[other] for other in room if other != kind}) for kind in room}
+    held = {
+        kind: choice
+        for kind, choice in alone.items()
+        if all(choice.costs.get(other, 0.0) <= room[other] for other in room if other != kind)
+    }
+    if held:
+        nearest = [_named(choice, [kind], teacher) for kind, choice in held.items()]
+    else:
+        nearest = [_named(next(iter(alone.values())), room, teacher)]
     return f"nothing meets the budget {asked}: the nearest is {' or '.join(nearest)}; all measurements stay in " + str(
         workshop.folder
     )
+
+
+def _named(choice: Choice, kinds: Iterable[str], teacher: Mapping[str, float]) -> str:
+    """The budgets that a choice meets, and what it is."""
+    amounts = [_askable(kind, teacher[kind] + choice.costs.get(kind, 0.0), teacher[kind]) for kind in kinds]
+    return f"{' and '.join(amounts)} with {'; '.join(choice.keys) or 'the original'}"
+
+
+def _without_graft(workshop: Workshop, knobs: Sequence[Mapping[str, Any]], teacher: Cost) -> str:
+    """The free knobs that meet the budgets, as a sentence; empty if none do."""
+    of_teacher = {"latency": teacher.latency, "parameters": float(teacher.parameters)}
+    most = knob_within(knobs, limits(workshop.settings.budgets, of_teacher), teacher.latency)
+    return "" if most is None else f". Without any graft, {knob_text(most)}"
 
 
 def _askable(kind: str, amount: float, teacher: float) -> str:

@@ -9,12 +9,15 @@ from detrofit.deployment.trade.run import TradeSettings, trade
 from detrofit.deployment.trade.timing import FORMATS
 from detrofit.grafting.cost import timed_here, timed_on, timed_picture
 from detrofit.grafting.workshop import Workshop
+from detrofit.model.costs import count_parameters
+from detrofit.model.fuse import fuse
+from detrofit.weights.truncate import truncated
 
 FILE = "knobs.json"
 
 
 def free_knobs(workshop: Workshop) -> list[dict[str, Any]]:
-    """The front of the free knobs, fastest first: each with AP on the search split and latency as a share.
+    """The front of the free knobs, fastest first: each with AP on the search split, latency as a share, parameters.
 
     The curve that grafting must beat. The share is of the model as trained, timed on the picture that grafts are, on
     this machine and device: of others it is measured anew.
@@ -45,7 +48,14 @@ def free_knobs(workshop: Workshop) -> list[dict[str, Any]]:
             **{key: each[key] for key in ("imgsz", "num_queries", "decoder_layers")},
             "ap": each["AP"],
             "ratio": each["latency"]["milliseconds"] / base["milliseconds"],
+            "parameters": _parameters(workshop, each["num_queries"], each["decoder_layers"]),
         }
         for each in known["points"]
         if each["on_front"]
     ]
+
+
+def _parameters(workshop: Workshop, num_queries: int, decoder_layers: int) -> int:
+    """Of the deploy form, as those of grafts are counted."""
+    model = truncated(workshop.teacher, num_queries=num_queries, decoder_layers=decoder_layers)
+    return count_parameters(fuse(model))

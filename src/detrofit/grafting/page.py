@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from detrofit.grafting.additivity import tau_text
 from detrofit.grafting.library import KEEP
-from detrofit.grafting.verdict import knob_text
+from detrofit.grafting.verdict import knob_setting
 from detrofit.pages.blocks import Block, Cell, Code, Column, Facts, Fold, Page, Row, Section, Table, Text
 from detrofit.pages.charts import Chart, Sheet, draw_chart
 from detrofit.pages.colours import Series, ink
@@ -142,7 +142,7 @@ def _draw_knobs(sheet: Sheet, axes: Axes, results: Results) -> None:
     points = [(latency * each["ratio"], 100 * each["ap"], each) for each in results["knobs"]]
     axes.plot([x for x, _, _ in points], [y for _, y, _ in points], "x--", color=ink("soft"), linewidth=1, markersize=6)
     for x, y, each in points:
-        sheet.mark(axes, x, y, f"no graft: {knob_text(each)}\nAP {y:.1f}, {x:.2f} ms")
+        sheet.mark(axes, x, y, f"no graft: {knob_setting(each)}\nAP {y:.1f}, {x:.2f} ms")
 
 
 def _predictions(results: Results, series: Sequence[Series]) -> list[Block]:

@@ -17,7 +17,7 @@ from detrofit.grafting.additivity import SumError, kendall_tau
 from detrofit.grafting.assemble import Assembled
 from detrofit.grafting.budget import limits
 from detrofit.grafting.cost import Cost, LibraryCosts, timing_machine
-from detrofit.grafting.library import KEEP
+from detrofit.grafting.library import KEEP, Candidate
 from detrofit.grafting.score import Score, Scorer
 from detrofit.grafting.verdict import verdict
 from detrofit.grafting.workshop import Workshop
@@ -27,7 +27,7 @@ RESULTS, PAGE, FRONT = "results.json", "report.html", "front"
 Results = dict[str, Any]
 
 
-def front_of(assembled: Sequence[Assembled], teacher: Cost) -> list[Assembled]:
+def front_of(assembled: Sequence[Assembled]) -> list[Assembled]:
     """Those than which no other, nor the teacher, is as good in score and better in latency, fastest last."""
     kept = []
     assembled = [each for each in assembled if each.sound]
@@ -41,7 +41,7 @@ def front_of(assembled: Sequence[Assembled], teacher: Cost) -> list[Assembled]:
 
 def kept_of(workshop: Workshop, assembled: Sequence[Assembled], teacher: Cost) -> list[Assembled]:
     """What is handed over: the front, and the winner, which a budget of parameters may take from behind it."""
-    front, winner = front_of(assembled, teacher), winner_of(workshop, assembled, teacher)
+    front, winner = front_of(assembled), winner_of(workshop, assembled, teacher)
     return front if winner is None or winner in front else [*front, winner]
 
 
@@ -51,10 +51,9 @@ def make_results(
     finished: Mapping[str, Mapping[str, Any]], knobs: Sequence[Mapping[str, Any]],
 ) -> Results:  # fmt: skip
     """The content of results.json."""
-    sound, costs = [each for each in assembled if each.sound], library.single
+    sound, teacher = [each for each in assembled if each.sound], library.single[KEEP]
     _note_untimed(workshop, assembled)
-    kept = kept_of(workshop, assembled, costs[KEEP])
-    winner = winner_of(workshop, assembled, costs[KEEP])
+    kept, winner = kept_of(workshop, assembled, teacher), winner_of(workshop, assembled, teacher)
     results: Results = {
         "format": 1,
         "detrofit": __version__,
@@ -63,7 +62,7 @@ def make_results(
         "teacher": {
             "file": workshop.file.name,
             "score": _numbers(asdict(scorer.teacher)),
-            "cost": asdict(costs[KEEP]),
+            "cost": asdict(teacher),
             "input_size": list(workshop.size),
         },
         "settings": json.loads(json.dumps(asdict(workshop.settings), default=str)),
@@ -76,32 +75,12 @@ def make_results(
         "notes": workshop.notes,
         "control": _numbers(asdict(control)),
         "candidates": [
-            {
-                "slot": slot.address,
-                "candidate": candidate.name,
-                "key": candidate.key,
-                "imitation_error": _number(errors[candidate.key]),
-                "score": _numbers(asdict(scores[candidate.key])),
-                "cost": asdict(costs[candidate.key]),
-            }
+            _candidate(each, errors[each.key], scores[each.key], library.single[each.key])
             for slot in workshop.slots
-            for candidate in slot.candidates
+            for each in slot.candidates
         ],
         "sets": [{"keys": list(keys), "cost": asdict(cost)} for keys, cost in library.sets.items()],
-        "assembled": [
-            {
-                "name": each.name,
-                "keys": list(each.keys),
-                "predicted_loss": each.predicted_loss,
-                "predicted_latency": each.predicted_latency,
-                "score": _numbers(asdict(each.score)),
-                "cost": asdict(each.cost),
-                "timed": each.timed,
-                "finished": _finished_score(finished, each.name),
-                "file": f"{FRONT}/{each.name}.safetensors" if each in kept else None,
-            }
-            for each in assembled
-        ],
+        "assembled": [_model(each, finished, each in kept) for each in assembled],
         "corrections": {kind: each.factor for kind, each in sums.items()},
         "tau": kendall_tau([each.predicted_loss for each in sound], [each.score.total for each in sound]),
         "finished_teacher": _finished_score(finished, KEEP),
@@ -112,6 +91,31 @@ def make_results(
     results["verdict"] = verdict(results)
     _write_front(workshop, kept, finished)
     return results
+
+
+def _candidate(candidate: Candidate, error: float, score: Score, cost: Cost) -> Results:
+    return {
+        "slot": candidate.slot,
+        "candidate": candidate.name,
+        "key": candidate.key,
+        "imitation_error": _number(error),
+        "score": _numbers(asdict(score)),
+        "cost": asdict(cost),
+    }
+
+
+def _model(each: Assembled, finished: Mapping[str, Mapping[str, Any]], kept: bool) -> Results:
+    return {
+        "name": each.name,
+        "keys": list(each.keys),
+        "predicted_loss": each.predicted_loss,
+        "predicted_latency": each.predicted_latency,
+        "score": _numbers(asdict(each.score)),
+        "cost": asdict(each.cost),
+        "timed": each.timed,
+        "finished": _finished_score(finished, each.name),
+        "file": f"{FRONT}/{each.name}.safetensors" if kept else None,
+    }
 
 
 def _note_untimed(workshop: Workshop, assembled: Sequence[Assembled]) -> None:

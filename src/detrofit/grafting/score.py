@@ -74,7 +74,7 @@ class Scorer:
 
     def check(self) -> None:
         """DetrofitError for a teacher that has nothing to teach."""
-        if self.teacher.ap < LEAST_AP:
+        if not self.teacher.ap >= LEAST_AP:  # nor where it is NaN
             raise DetrofitError(
                 f"the AP of {self.workshop.file} on '{self.workshop.search.split}' is {self.teacher.ap:.4f}: there is "
                 "nothing to imitate; train it first, or give the data that it was trained on"

@@ -211,7 +211,7 @@ def open_workshop(file: Path, data: Path, folder: Path, settings: GraftSettings)
     check_search_split(data, settings)
     if settings.bench is not None:
         read_totals(settings.bench)
-    splits = prepare_data(data, settings.search_split, settings.test_split, folder)
+    splits = prepare_data(data, settings.search_split, settings.test_split, folder, judged=False)
     dataset = open_dataset(splits.path)
     train, search = dataset.split("train"), dataset.split(splits.val_split)
     for index in (train, search):
@@ -222,6 +222,8 @@ def open_workshop(file: Path, data: Path, folder: Path, settings: GraftSettings)
     devices = Devices(settings.device)
     teacher = devices.place(teacher).eval().requires_grad_(False)
     workshop = Workshop(file, data, splits.path, folder, settings, teacher, info, train, search, slots, devices)
+    for note in splits.notes:
+        workshop.note(note)
     if splits.path != data.absolute():  # a part of train was drawn to be searched on
         workshop.note(
             f"the data has one split alone beside train, which is never looked at; {len(search)} pictures drawn from "
