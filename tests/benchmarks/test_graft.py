@@ -183,8 +183,10 @@ def test_a_model_that_answers_in_no_numbers_is_a_dash_in_the_table_and_no_part_o
     record = {"machine": "one", "threads": 1, "date": "today"}
     grafted = {**record, "winner": "good", "verdict": "good it is", "assembled": [good, bad], "tau": None,
                "missed": "nothing meets the budget: the nearest is 12ms",
-               "teacher": {"cost": {"latency": 20.0}}}  # fmt: skip
+               "teacher": {"cost": {"latency": 20.0, "parameters": 3e6}}, "minutes": 3.0}  # fmt: skip
     told = script("graft_tables").table({
+        "demo-0/teacher": {**record, "val AP": 0.6, "minutes": 2.0, "parameters": 3e6},
+        "demo-0/test": {**record, "teacher": {"AP": 0.6}},  # of this graft nothing was tested
         "demo-0/control": {**record, "neck": {"ap": math.nan}},
         "demo-0/graft": grafted,
         "demo-0/assemblies": {**record, "tau before fine-tuning": kendall_tau([1, 2], [1, 2])},
@@ -193,6 +195,7 @@ def test_a_model_that_answers_in_no_numbers_is_a_dash_in_the_table_and_no_part_o
     assert "| demo-0 | graft: assembled bad | 2.00 | 0.70 (0.60 to 0.80) | - |  |  |" in told
     assert "- demo-0: nothing meets the budget: the nearest is 12ms\n" in told
     assert "latency of what was assembled: 0.75, 0.75 expected, 0.70, 0.70 measured" in told
+    assert "good has AP -10.0, latency 0.70, parameters 0.67, work 1.50" in told
     assert "2 assemblies: 1.00, too few for an interval" in told
     order = [{"predicted_loss": number, "score": {"total": number}} for number in range(7)]
     unsound = [{"predicted_loss": 9.0, "score": {"total": total}} for total in (None, math.nan)]
