@@ -172,9 +172,12 @@ def whole(bench: Bench) -> Row:
     Where nothing meets the budget, what is nearest is noted, and the front at several levels takes its place.
     """
     try:
-        return _told(_whole(bench, BUDGET)) | {"missed": None}
+        result = _whole(bench, BUDGET)
     except BudgetError as error:
         return _told(_whole(bench)) | {"missed": str(error).partition(" with ")[0]}
+    if result.results["winner"] != KEEP:
+        return _told(result) | {"missed": None}
+    return _told(_whole(bench)) | {"missed": result.results["verdict"]}
 
 
 def asked_for(bench: Bench, budget: str) -> Row:
