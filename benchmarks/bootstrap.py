@@ -12,10 +12,10 @@ import time
 
 import numpy as np
 
-from detrofit.comparison.resampled_ap import bootstrap_weights, resampled_ap
-from detrofit.comparison.size_matching import match_by_size
 from detrofit.data.index import DetectionIndex, pack_names
 from detrofit.evaluation.predictions import Predictions
+from detrofit.evaluation.resampled_ap import bootstrap_weights, resampled_ap
+from detrofit.evaluation.size_matching import match_by_size
 
 
 def draw_index(generator: np.random.Generator, images: int, classes: int, objects: float) -> DetectionIndex:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detrofit.comparison.resampled_ap import bootstrap_weights
 from detrofit.comparison.statistics import PairedDifference, paired_difference
+from detrofit.evaluation.resampled_ap import bootstrap_weights
 
 
 @dataclass(frozen=True)

@@ -90,3 +90,13 @@ def test_incomplete_objects_are_named_and_the_others_kept(tmp_path: Path) -> Non
 def _with_class(folder: Path) -> Path:
     (folder / "classes.txt").write_text("cat\n")
     return folder
+
+
+def test_what_is_judged_on_is_not_learnt_where_both_are_one_list(tmp_path: Path) -> None:
+    write_voc(tmp_path, {"train": {"a": voc_object("dog", 1, 2, 3, 4), "b": ""}, "val": {"b": ""}})
+    lists = tmp_path / "ImageSets" / "Main"
+    (lists / "train.txt").rename(lists / "trainval.txt")
+    dataset = open_dataset(tmp_path)
+    assert {split: dataset.split(split).names() for split in ("train", "val")} == {
+        "train": ["a.png"], "val": ["b.png"],
+    }  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from detrofit.deployment import latency
+from detrofit.deployment.bench_files import TimedFile
 from detrofit.deployment.turns import Spread
 from detrofit.grafting import cost
 from detrofit.grafting.cost import LIBRARY, _bench_times, _timed, _timed_already
@@ -58,16 +59,27 @@ def test_times_of_another_machine_device_or_number_of_rounds_do_not_count(tmp_pa
     on(monkeypatch, cores=1)
     record = timed(workshop, 4)
     assert record["machine"]["cores"] == 1 and len(record["teacher"]) == 1 and len(groups[-1]) == 5
-    for number, changes in enumerate(({"device": "auto"}, {"device": "auto", "rounds": 7})):
+    several = ({"device": "auto"}, {"device": "auto", "rounds": 7}, {"device": "auto", "runtime": "onnxruntime"})
+    for number, changes in enumerate(several):
         timed(bare_workshop(tmp_path, settings=quick(**changes)), 4)
         assert len(groups) == 4 + number and len(groups[-1]) == 5, changes
 
 
-def test_a_ratio_of_a_device_is_high_where_the_original_may_have_taken_little(tmp_path, monkeypatch):
-    times = {"keep": (5.0, 4.5, 5.02), "a": (4.8, 4.79, 4.81)}  # its interval is long towards what is fast
-    monkeypatch.setattr(cost, "read_totals", lambda bench: (times, MACHINE))
-    *_, ratio, low, high = _bench_times(tmp_path, {key: Path(key) for key in times})["a"]
+def on_a_device(workshop: Workshop, ratios: dict[str, tuple[float, float, float]]) -> dict[str, tuple[float, ...]]:
+    """Latencies and ratios by a record that tells of each file its ratio to the record's first."""
+    known = {key: TimedFile((5.0, 4.9, 5.1), ratio, "torch", 7, (64, 64)) for key, ratio in ratios.items()}
+    return _bench_times(workshop, known, {key: Path(key) for key in ratios}, dict.fromkeys(ratios, (7, 1)))
+
+
+def test_a_ratio_of_a_device_is_high_where_the_original_may_have_taken_little(tmp_path):
+    ratios = {"keep": (1.0, 0.9, 1.004), "a": (0.96, 0.958, 0.962)}  # its interval is long towards what is fast
+    *_, ratio, low, high = on_a_device(bare_workshop(tmp_path), ratios)["a"]
     assert (ratio, low, high) == pytest.approx((0.96, 0.9557, 1.0560), abs=1e-3), "it may be no faster at all"
+
+
+def test_ratios_of_a_device_are_of_the_same_rounds_whatever_the_first_file_of_its_record_is(tmp_path):
+    ratios = {"first": (1.0, 1.0, 1.0), "keep": (1.25, 1.25, 1.25), "a": (1.0, 1.0, 1.0)}
+    assert on_a_device(bare_workshop(tmp_path), ratios)["a"] == (5.0, 4.9, 5.1, 0.8, 0.8, 0.8)
 
 
 def test_what_is_timed_already_needs_no_file(tmp_path, groups, monkeypatch):

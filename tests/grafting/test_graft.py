@@ -7,6 +7,7 @@ import re
 import shutil
 from contextlib import nullcontext
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -160,9 +161,13 @@ def test_a_bench_file_of_a_device_counts_and_must_be_whole(done, model_file, dra
     def entry(stem: str) -> dict:
         taken = 3.0 if stem.startswith("graft-") else 4.0 if "none" in stem else 5.0
         total = {"median": taken, "low": taken - 0.1, "high": taken + 0.1}
-        return {"file": f"D:\\bench\\{stem}.onnx", "steps": {"total": total}}
+        ratio = {key: value / 5.0 for key, value in total.items()}
+        parameters = json.loads((done.folder / "counts.json").read_text())[stem][0]
+        own = {"runtime": "torch", "input_size": [64, 64], "parameters": parameters}
+        return {"file": f"D:\\bench\\{stem}.onnx", "steps": {"total": total}, "ratio": ratio, **own, **changes}
 
-    def on_device(*stems: str) -> dict:
+    def on_device(*stems: str, **other: Any) -> dict:
+        changes.update(other)
         content = {
             "format": FORMAT,
             "batch": 1,
@@ -172,7 +177,7 @@ def test_a_bench_file_of_a_device_counts_and_must_be_whole(done, model_file, dra
         bench.write_text(json.dumps(content))
         return graft(model_file, drawn, done.folder, quick("0.85x", bench=bench, knobs=True)).results
 
-    bench = tmp_path / "bench.json"
+    bench, changes = tmp_path / "bench.json", {}
     library = ["keep", *(each["key"] for each in done.results["candidates"])]
     results = on_device(*library)
     assert results["machine"] == {"processor": "device"}
@@ -195,6 +200,10 @@ def test_a_bench_file_of_a_device_counts_and_must_be_whole(done, model_file, dra
     assert [each["cost"]["latency"] for each in sets] == [5.0, 5.0] and all(len(each["keys"]) > 1 for each in sets)
     with pytest.raises(DetrofitError, match=r"lacks 3 of the models, first '.*': time all files of .*exports"):
         on_device(*library[:2])
+    with pytest.raises(DetrofitError, match="has times of onnxruntime, not of torch; give --runtime onnxruntime"):
+        on_device(*library, runtime="onnxruntime")
+    with pytest.raises(DetrofitError, match=r"has times of another '.*' \(\d+ parameters at 96,64, here \d+ at 64"):
+        on_device(*library, runtime="torch", input_size=[96, 64])
     bench.write_text(json.dumps({"files": []}))
     with pytest.raises(DetrofitError, match="is no file of `detrofit bench --out`"):
         graft(model_file, drawn, done.folder, quick("0.85x", bench=bench))

@@ -21,6 +21,7 @@ def test_without_a_swap_nothing_is_lost(model_file, drawn, tmp_path):
     nothing = scorer.score(settled(workshop, [], {}))
     assert (nothing.loss, nothing.distance) == pytest.approx((0, 0), abs=1e-3)
     assert nothing.ap == scorer.teacher.ap and 0 < nothing.threshold < 1
+    assert (nothing.ap_low, nothing.ap_high) == (nothing.ap, nothing.ap), "the same model, whatever is drawn"
     swapped = scorer.score(settled(workshop, first_candidates(workshop), {}))
     assert swapped.distance > 0.1
 
@@ -52,17 +53,17 @@ def test_random_numbers_that_are_better_for_sure_are_noted_and_worse_ones_are_as
     assert judged(tmp_path / "no numbers", math.nan, math.nan) == []
 
 
-def checked(folder: Path, *slots: tuple[float, ...]) -> list[str]:
-    """The notes on candidates with these totals, each with an error of 0.1."""
+def checked(folder: Path, *slots: tuple[float, ...], loss_error: float = 0.01) -> list[str]:
+    """The notes on candidates with these totals, each with an error of 0.1, where random numbers lose 2."""
     keys = [[f"{number}={place}" for place in range(len(totals))] for number, totals in enumerate(slots)]
     scores = {
-        key: replace(NO_SCORE, total=total, total_error=0.1)
+        key: replace(NO_SCORE, total=total, total_error=0.1, loss_error=loss_error)
         for names, totals in zip(keys, slots)
         for key, total in zip(names, totals)
     }
     found = [SimpleNamespace(candidates=[SimpleNamespace(key=key) for key in names]) for names in keys]
     workshop = bare_workshop(folder, slots=found)
-    check_library(workshop, scores)
+    check_library(workshop, scores, replace(NO_SCORE, loss=2.0))
     return workshop.notes
 
 
@@ -71,6 +72,14 @@ def test_candidates_that_noise_alone_tells_apart_are_noted(tmp_path):
     (note,) = checked(tmp_path, alike, clear, alike, alone)
     assert note.startswith("in 2 of 3 slots candidates differ by less than the noise of 6 pictures")
     assert checked(tmp_path, alike, clear) == checked(tmp_path, alone) == []
+
+
+def test_a_split_that_cannot_tell_a_good_candidate_is_told_with_the_size_that_could(tmp_path):
+    (note,) = checked(tmp_path, (0.1, 0.5), (0.2, 0.9), loss_error=0.1)
+    assert note == (
+        "6 pictures are too few to tell a good candidate: its loss is known to ± 0.200, which is 10% of what random "
+        "numbers in all slots lose (limit 5%); some 24 would do"
+    )
 
 
 def test_a_library_that_diverged_whole_is_one_line(tmp_path):

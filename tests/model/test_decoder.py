@@ -177,3 +177,13 @@ def test_official_names() -> None:
         decoder_name("enc_outputs.weight", [8])
     with pytest.raises(DetrofitError, match="beyond the 2"):
         decoder_name("input_proj.2.conv.weight", [8, 16])
+
+
+def test_a_half_precision_sum_that_overflows_does_not_reach_the_norm() -> None:
+    class Overflowing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.full((*x.shape[:-1], 16), torch.inf, dtype=torch.float16)
+
+    decoder = make_decoder().eval()
+    decoder.layer1.linear2 = Overflowing()  # as under autocast: float16 beside norms in float32
+    assert all(values.isfinite().all() for values in decoder(make_maps()).prediction)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from detrofit.training.state import load_state
+
 SCRIPT = '''
 """Updates on given pictures; rank 0 prints the losses of the global batches and the validated pictures."""
 import json, sys
@@ -69,8 +71,8 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def launch(command: list[str], world_size: int) -> list[tuple[str, str]]:
-    """Run a command in so many processes that know of each other; what each printed."""
+def launch(command: list[str], world_size: int, code: int = 0) -> list[tuple[str, str]]:
+    """Run a command in so many processes that know of each other and all end with `code`; what each printed."""
     port = free_port()
     processes = []
     for rank in range(world_size):
@@ -86,7 +88,7 @@ def launch(command: list[str], world_size: int) -> list[tuple[str, str]]:
     finally:
         for process in processes:
             process.kill()
-    assert all(process.returncode == 0 for process in processes), outputs
+    assert all(process.returncode == code for process in processes), outputs
     return outputs
 
 
@@ -126,3 +128,33 @@ def test_a_whole_training_and_its_score_on_two_processes(tmp_path, tiny_data):
     launch([sys.executable, "-m", "detrofit", "val", str(folder), "--data", str(tiny_data), "--device", "cpu"], 2)
     scores = json.loads((folder / "val-test" / "evaluation.json").read_text())
     assert scores["summary"]["images"] == 4
+
+
+INTERRUPTED = """
+import os, signal, sys
+from detrofit.cli.app import main
+from detrofit.training import step
+calls, real = 0, step.Stepper._apply
+
+def interrupted(self):
+    global calls
+    calls += 1
+    if calls == 2 and self.devices.rank == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(self)
+
+step.Stepper._apply = interrupted
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_stop_at_the_same_update_whichever_is_interrupted(tmp_path, tiny_data):
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED)
+    settings = ["--imgsz", "64", "--epochs", "2", "--batch", "4", "--workers", "0", "--device", "cpu"]
+    train = ["train", "rtdetr-n", "--data", str(tiny_data), *settings, "--set", "model.num_queries=20"]
+    outputs = launch([sys.executable, str(script), *train, "--set", f"runs={tmp_path / 'runs'}"], 2, code=130)
+    assert "stopped after 2 steps; go on with" in outputs[0][1]
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert load_state(folder)[0].step == 2

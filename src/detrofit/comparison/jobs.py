@@ -29,7 +29,7 @@ from detrofit.weights.fetch import is_remote
 Record = dict[str, Any]
 _PLACES = ("runs", "name", "device", "workers")  # settings of where a run is made, which do not change what it finds
 _DECISIVE_ROOMS = ("parts", "model", "zoo", "config", "data", "weights", "evaluation", "distillation", "training")
-_DECISIVE_FILES = ("randomness", "pictures", "comparison/worker", "comparison/size_matching", "comparison/resampled_ap")
+_DECISIVE_FILES = ("randomness", "pictures", "comparison/worker")
 _WEIGHTS_IN_A_WORD = (AUTO_WEIGHTS, IMAGENET_WEIGHTS, NO_WEIGHTS)  # no paths, also where a folder is called so
 _STEPS = 65534  # AP is kept in steps of 1 / 65534, finer than any interval's uncertainty; 65535 marks an absent one
 

@@ -16,14 +16,14 @@ import numpy as np
 from detrofit.comparison.costs import model_costs, peak_memory
 from detrofit.comparison.jobs import Record, code_digest, pack_resamples, portable, run_folder, write_record
 from detrofit.comparison.lifeline import end_with_parent
-from detrofit.comparison.resampled_ap import bootstrap_weights, resampled_ap
-from detrofit.comparison.size_matching import match_by_size
 from detrofit.config.schema import Experiment
 from detrofit.data.index import DetectionIndex
 from detrofit.data.open import open_dataset
 from detrofit.errors import DetrofitError
 from detrofit.evaluation.curves import read_metrics
 from detrofit.evaluation.predictions import Predictions
+from detrofit.evaluation.resampled_ap import bootstrap_weights, resampled_ap
+from detrofit.evaluation.size_matching import match_by_size
 from detrofit.files import write_file
 from detrofit.training.run_folder import BEST, METRICS
 from detrofit.training.state import FILE as STATE

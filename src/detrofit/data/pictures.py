@@ -17,6 +17,7 @@ from detrofit.pictures import FORMATS, ORIENTATION_TAG, PICTURE_SUFFIXES, SIDEWA
 READING_THREADS = 8
 PROBED_NAMES = 20  # pictures that are looked for to find their folder: the first ones may be missing
 PNG_SIGNATURE_LENGTH, PNG_CHECKSUM_LENGTH = 8, 4
+TIFF_WIDTH_TAG, TIFF_HEIGHT_TAG = 256, 257
 ORIENTATION_KEYWORDS = (b"XML:com.adobe.xmp", b"Raw profile type")  # of text chunks that may tell it instead of eXIf
 
 
@@ -95,13 +96,20 @@ def read_sizes(paths: Sequence[str]) -> np.ndarray:
 def _size_or_nothing(path: str) -> tuple[int, int]:
     try:
         with Image.open(path, formats=FORMATS) as picture:
-            width, height = picture.size
+            width, height = _stored_size(picture)
             # Pillow decodes all of a PNG to look for its orientation, so that is asked for only where there may be one.
             asked = picture.format != "PNG" or _png_may_be_turned(path)
             sideways = asked and picture.getexif().get(ORIENTATION_TAG) in SIDEWAYS_ORIENTATIONS
     except Exception:  # readers raise nearly anything on damaged files
         return 0, 0
     return (height, width) if sideways else (width, height)
+
+
+def _stored_size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height before any turning; of a TIFF newer versions of Pillow tell those after it at once."""
+    tags = getattr(picture, "tag_v2", {})
+    width, height = picture.size
+    return int(tags.get(TIFF_WIDTH_TAG, width)), int(tags.get(TIFF_HEIGHT_TAG, height))
 
 
 def _png_may_be_turned(path: str) -> bool:

@@ -144,7 +144,11 @@ def _read_lists(source: Path) -> dict[str, list[str]]:
     if "train" not in lists and (folder / "trainval.txt").is_file():
         lists["train"] = folder / "trainval.txt"
     if lists:
-        return {split: _read_list(path) for split, path in lists.items()}
+        found = {split: _read_list(path) for split, path in lists.items()}
+        if "train" in lists and lists["train"].stem == "trainval":  # what judges is not learnt
+            judged = {stem for split in found if split != "train" for stem in found[split]}
+            found["train"] = [stem for stem in found["train"] if stem not in judged]
+        return found
     stems = [os.path.splitext(name)[0] for name in list_files(str(source / "Annotations")) if name.endswith(".xml")]
     return {"train": stems}
 

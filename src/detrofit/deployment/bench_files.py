@@ -6,14 +6,16 @@ import csv
 import io
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 from detrofit.deployment.latency import FORMAT, STEPS, Benchmark, FileLatency
 from detrofit.errors import DetrofitError
 from detrofit.files import atomic_write, write_file
 
+Interval: TypeAlias = tuple[float, float, float]  # a median with its 95 % interval
+Row = TypeVar("Row")
 _COLOURS = {"pre": "#8da0cb", "model": "#3b6ea8", "post": "#fc8d62"}
 
 
@@ -41,26 +43,65 @@ def read_record(file: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def read_totals(file: Path) -> tuple[dict[str, tuple[float, float, float]], dict[str, Any]]:
-    """Milliseconds from picture to boxes in a .json file of `write_bench`, and the machine that they are of.
+@dataclass(frozen=True)
+class TimedFile:
+    """What a record of `write_bench` says of a file.
 
-    They are a median and its interval, by the stem of the file's name. Raises DetrofitError for a file that is no such
-    record, was made with several pictures at a time, or has a stem twice.
+    Attributes:
+        total: milliseconds from picture to boxes, a median with its interval.
+        ratio: that over the first file's of the record, of the same rounds, also with its interval.
+        runtime: that ran it.
+        parameters, input_size: of the network; height and width in pixels.
     """
+
+    total: Interval
+    ratio: Interval
+    runtime: str
+    parameters: int | None
+    input_size: tuple[int, int]
+
+
+def read_timed(file: Path) -> tuple[dict[str, TimedFile], dict[str, Any]]:
+    """The files of a .json file of `write_bench` by the stem of their names, and the machine that they were timed on.
+
+    Raises DetrofitError for a file that is no such record, was made with several pictures at a time, or has a stem
+    twice.
+    """
+    return _read_rows(
+        file,
+        lambda row: TimedFile(
+            _interval(row["steps"]["total"]),
+            _interval(row["ratio"]),
+            str(row["runtime"]),
+            row["parameters"],
+            (int(row["input_size"][0]), int(row["input_size"][1])),
+        ),
+    )
+
+
+def read_totals(file: Path) -> tuple[dict[str, Interval], dict[str, Any]]:
+    """As `read_timed`, of the files the total alone, which every version of a record has."""
+    return _read_rows(file, lambda row: _interval(row["steps"]["total"]))
+
+
+def _read_rows(file: Path, reader: Callable[[dict[str, Any]], Row]) -> tuple[dict[str, Row], dict[str, Any]]:
     content = read_record(file)
-    totals: dict[str, tuple[float, float, float]] = {}
+    rows: dict[str, Row] = {}
     try:
         if content["batch"] != 1:
             raise DetrofitError(f"{file} has times of {content['batch']} pictures at once; time them one by one")
         for row in content["files"]:
             stem = stem_of(row)
-            if stem in totals:
+            if stem in rows:
                 raise DetrofitError(f"{file} has '{stem}' twice; time it with one runtime")
-            total = row["steps"]["total"]
-            totals[stem] = float(total["median"]), float(total["low"]), float(total["high"])
-    except (ValueError, KeyError, TypeError) as error:
+            rows[stem] = reader(row)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise DetrofitError(f"{file} is no file of `detrofit bench --out`: {error!r}; make it anew") from None
-    return totals, content["machine"]
+    return rows, content["machine"]
+
+
+def _interval(values: dict[str, Any]) -> Interval:
+    return float(values["median"]), float(values["low"]), float(values["high"])
 
 
 def stem_of(row: dict[str, Any]) -> str:

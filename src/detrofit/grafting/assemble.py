@@ -74,6 +74,18 @@ def assemble_choices(
     ]
 
 
+def choices_before(workshop: Workshop) -> list[Choice]:
+    """What has been assembled in this folder, under whatever budget; its sums are left to `assemble_choices`."""
+    known = {candidate.key for slot in workshop.slots for candidate in slot.candidates}
+    records = (workshop.record(f"assemblies/{file.stem}.json") for file in _models(workshop))
+    keys = (tuple(record.get("keys", ())) for record in records)
+    return [Choice(each, math.nan, {}) for each in keys if each and known.issuperset(each)]
+
+
+def _models(workshop: Workshop) -> list[Path]:
+    return sorted((workshop.folder / "assemblies").glob("graft-*.safetensors"))
+
+
 def name_of(keys: Sequence[str]) -> str:
     """A short name of a set of candidates, the same whatever the budget that chose it."""
     return "graft-" + hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:8]

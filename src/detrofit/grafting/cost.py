@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from detrofit.deployment.bench_files import read_totals
+from detrofit.deployment.bench_files import TimedFile, read_timed
 from detrofit.deployment.latency import TOGETHER, describe_machine, measure, timing_device
 from detrofit.distillation.features import GIGABYTE
 from detrofit.errors import DetrofitError
@@ -81,10 +81,9 @@ def cost_library(workshop: Workshop, states: States) -> LibraryCosts:
     }
     files, counts = _export_all(workshop, makers, _timed_already(workshop, LIBRARY, makers))
     if workshop.settings.bench is not None:
-        known = read_totals(workshop.settings.bench)[0]
-        times = _bench_times(
-            workshop.settings.bench, {key: file for key, file in files.items() if key not in sets or file.stem in known}
-        )
+        known = read_timed(workshop.settings.bench)[0]
+        wanted = {key: file for key, file in files.items() if key not in sets or file.stem in known}
+        times = _bench_times(workshop, known, wanted, counts)
     else:
         record = _timed(workshop, files, LIBRARY)
         median, low, high = (float(np.median(column)) for column in zip(*record["teacher"]))
@@ -116,9 +115,9 @@ def cost_models(
     if workshop.settings.bench is None:
         ratios = _timed(workshop, files, ASSEMBLED)["ratios"] if models else {}
     else:
-        known = read_totals(workshop.settings.bench)[0]
+        known = read_timed(workshop.settings.bench)[0]
         timed = {name for name in models if files[name].stem in known}
-        times = _bench_times(workshop.settings.bench, {key: files[key] for key in (KEEP, *timed)})
+        times = _bench_times(workshop, known, {key: files[key] for key in (KEEP, *timed)}, counts)
         ratios = {name: times[name][3:] if name in timed else _sum_of_swaps(costs, keys[name]) for name in models}
     return {name: Cost(*_times(costs[KEEP].latency, ratios[name]), *counts[name]) for name in models}, timed
 
@@ -126,21 +125,26 @@ def cost_models(
 def timing_machine(workshop: Workshop) -> dict[str, Any]:
     """What the library was timed on."""
     bench = workshop.settings.bench
-    machine: dict[str, Any] = workshop.record(LIBRARY)["machine"] if bench is None else read_totals(bench)[1]
+    machine: dict[str, Any] = workshop.record(LIBRARY)["machine"] if bench is None else read_timed(bench)[1]
     return machine
 
 
 def timed_here(workshop: Workshop, record: Mapping[str, Any]) -> bool:
-    """Whether a record's times are of this machine as it now is, load aside, the device and rounds as asked for."""
+    """Whether a record's times are of this machine as it now is, load aside, and were made as is asked for."""
     then = record.get("machine", {})
     same = all(then.get(key) == value for key, value in describe_machine().items() if key != "load")
-    asked = (timed_on(workshop), workshop.settings.rounds)
-    return same and (record.get("device"), record.get("rounds")) == asked
+    return same and all(record.get(key) == value for key, value in timing(workshop).items())
 
 
 def timed_on(workshop: Workshop) -> str | None:
     """The device that the runtime is timed on; None for its best."""
     return timing_device(workshop.settings.device, workshop.settings.runtime)
+
+
+def timing(workshop: Workshop) -> dict[str, Any]:
+    """How models are timed, as records of times hold it."""
+    settings = workshop.settings
+    return {"runtime": settings.runtime, "device": timed_on(workshop), "rounds": settings.rounds}
 
 
 def timed_picture(workshop: Workshop) -> np.ndarray:
@@ -201,7 +205,7 @@ def _export(workshop: Workshop, target: Path, model: RTDETR) -> None:
 def _timed(workshop: Workshop, files: Mapping[str, Path], name: str) -> dict[str, Any]:
     """Times in groups, in each of which the teacher takes its turn; each group is kept in a JSON file of that name.
 
-    It holds the machine, the device and the rounds (a record of others is begun anew), the teacher's median and
+    It holds the machine, runtime, device and rounds (a record of others is begun anew), the teacher's median and
     interval in each group, and each other model's ratio to it.
     """
     settings, record = workshop.settings, _times_so_far(workshop, name)
@@ -231,8 +235,7 @@ def _times_so_far(workshop: Workshop, name: str) -> dict[str, Any]:
     record = workshop.record(name)
     if timed_here(workshop, record):
         return record
-    asked = {"device": timed_on(workshop), "rounds": workshop.settings.rounds}
-    return {"machine": describe_machine(), **asked, "teacher": [], "ratios": {}}
+    return {"machine": describe_machine(), **timing(workshop), "teacher": [], "ratios": {}}
 
 
 def _timed_already(workshop: Workshop, name: str, keys: Iterable[str]) -> set[str]:
@@ -257,26 +260,50 @@ def _sum_of_swaps(costs: Mapping[str, Cost], keys: Sequence[str]) -> Three:
     return ratio, ratio - low, ratio + math.hypot(*(each.ratio_high - each.ratio for each in chosen))
 
 
-def _bench_times(bench: Path, files: Mapping[str, Path]) -> dict[str, Times]:
-    """Latency and ratio, each with its interval, of a device's bench file over the files of `exports`.
+def _bench_times(
+    workshop: Workshop,
+    known: Mapping[str, TimedFile],
+    files: Mapping[str, Path],
+    counts: Mapping[str, tuple[int, int]],
+) -> dict[str, Times]:
+    """Latency and ratio, each with its interval, of what a device has timed of the files of `exports`.
 
-    Rounds are not paired in a bench file, so that the ratio's interval is from both medians', added in squares.
+    A record tells what each file takes of its first one's time, from the same rounds, so that a device that slows down
+    between two groups does as much to both. Of the ratio of two such ratios the intervals are added in squares.
     """
-    totals = read_totals(bench)[0]
-    missing = [file.name for file in files.values() if file.stem not in totals]
+    bench = workshop.settings.bench
+    missing = [file.name for file in files.values() if file.stem not in known]
     if missing:
         folder = next(iter(files.values())).parent
         raise DetrofitError(
             f"{bench} lacks {len(missing)} of the models, first '{missing[0]}': time all files of {folder} on the "
             "device with `detrofit bench`"
         )
-    teacher = totals[files[KEEP].stem]
-    shares = [end / teacher[0] - 1 for end in teacher]
+    for key, file in files.items():
+        _check_timed(workshop, file, known[file.stem], counts[key][0])
+    teacher = known[files[KEEP].stem]
     times: dict[str, Times] = {}
     for key, file in files.items():
-        own = totals[file.stem]
-        ratio = own[0] / teacher[0]
-        # A ratio is low where its model took little and the original much.
-        low, high = (ratio * math.hypot(own[end] / own[0] - 1, shares[3 - end]) for end in (1, 2))
-        times[key] = (*own, ratio, ratio - low, ratio + high) if key != KEEP else (*own, 1.0, 1.0, 1.0)
+        ratio = _quotient(known[file.stem].ratio, teacher.ratio) if key != KEEP else (1.0, 1.0, 1.0)
+        times[key] = (*known[file.stem].total, *ratio)
     return times
+
+
+def _check_timed(workshop: Workshop, file: Path, timed: TimedFile, parameters: int) -> None:
+    """DetrofitError where a device has timed another file of the same name, or with another runtime."""
+    bench, runtime = workshop.settings.bench, workshop.settings.runtime
+    if timed.runtime != runtime:
+        raise DetrofitError(f"{bench} has times of {timed.runtime}, not of {runtime}; give --runtime {timed.runtime}")
+    if timed.input_size != workshop.size or timed.parameters != parameters:
+        raise DetrofitError(
+            f"{bench} has times of another '{file.name}' ({timed.parameters} parameters at {timed.input_size[0]},"
+            f"{timed.input_size[1]}, here {parameters} at {workshop.size[0]},{workshop.size[1]}); time the files of "
+            f"{file.parent}"
+        )
+
+
+def _quotient(one: Three, other: Three) -> Three:
+    """Of two ratios with their intervals: it is low where the first is low and the other high."""
+    ratio = one[0] / other[0]
+    low, high = (ratio * math.hypot(one[end] / one[0] - 1, other[3 - end] / other[0] - 1) for end in (1, 2))
+    return ratio, ratio - low, ratio + high

@@ -37,10 +37,10 @@ def finish(workshop: Workshop, scorer: Scorer, files: Mapping[str, Path], epochs
 
 
 def _experiment(workshop: Workshop, file: Path, run: Path, epochs: int) -> Experiment:
-    """The grafted parts learn at the full rate, the rest of the backbone at the share for pretrained ones."""
-    values = rebuild(file, workshop.settings.plugins)
+    values, recipe = rebuild(file, workshop.settings.plugins), workshop.settings.recipe
     model = load_model(file, plugins=workshop.settings.plugins)
-    grafted = find_replaced(workshop.teacher, model, workshop.size).names
+    train = {"batch": min(BATCH, len(workshop.train)), **recipe.get("train", {})}
+    rates = {**train.get("lr_by_slot", {}), **full_rates(workshop.teacher, model, workshop.size)}
     values |= {
         "data": workshop.data_path,
         "seed": workshop.settings.seed,
@@ -48,15 +48,22 @@ def _experiment(workshop: Workshop, file: Path, run: Path, epochs: int) -> Exper
         "workers": workshop.settings.workers,
         "runs": run.parent,
         "name": run.name,
+        "augment": recipe.get("augment", {}),
         "train": {
+            **train,
             "epochs": epochs,
-            "batch": min(BATCH, len(workshop.train)),
             "teacher": workshop.file,
             "val_split": workshop.search.split,
-            "lr_by_slot": dict.fromkeys(grafted, 1.0),
+            "lr_by_slot": rates,
         },
     }
     return Experiment.model_validate(values)
+
+
+def full_rates(teacher: RTDETR, grafted: RTDETR, image_size: tuple[int, int]) -> dict[str, float]:
+    """`train.lr_by_slot` of a fine-tuning: grafted parts learn at the full rate, the rest of the backbone at the share
+    for pretrained ones."""
+    return dict.fromkeys(find_replaced(teacher, grafted, image_size).names, 1.0)
 
 
 def retrofit_of(model: RTDETR) -> dict[str, dict[str, Any]]:

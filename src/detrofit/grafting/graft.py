@@ -10,7 +10,7 @@ from typing import Any
 
 from detrofit.files import alone
 from detrofit.grafting.additivity import SumError, sum_error
-from detrofit.grafting.assemble import Assembled, assemble_choices
+from detrofit.grafting.assemble import Assembled, assemble_choices, choices_before
 from detrofit.grafting.budget import BudgetError, limits
 from detrofit.grafting.choice import Choice, ChoiceProgram, Option
 from detrofit.grafting.cost import Cost, cost_library
@@ -80,7 +80,7 @@ def _graft(workshop: Workshop, executor: OpenExecutor | None, check: Callable[[P
         states, errors = train_library(workshop, executor)
     with workshop.clock("scoring"):
         scores = score_library(workshop, scorer, states)
-        check_library(workshop, scores)
+        check_library(workshop, scores, random_numbers)
     with workshop.clock("timing"):
         library = cost_library(workshop, states)
         costs = expected_costs(library, workshop.slots)
@@ -89,12 +89,12 @@ def _graft(workshop: Workshop, executor: OpenExecutor | None, check: Callable[[P
             assembled, sums = _choose(workshop, scorer, states, scores, costs)
         except BudgetError as error:
             raise BudgetError(f"{error}{_without_graft(workshop, knobs, costs[KEEP])}") from None
-    if (winner := winner_of(workshop, assembled, costs[KEEP])) is not None:
+    if (winner := winner_of(workshop, assembled, costs[KEEP], random_numbers)) is not None:
         check(winner.file)
     finished: dict[str, dict[str, Any]] = {}
     if settings.finish_epochs:
         with workshop.clock("finish"):
-            kept = kept_of(workshop, assembled, costs[KEEP])
+            kept = kept_of(assembled, winner)
             files = {KEEP: workshop.file, **{each.name: each.file for each in kept}}
             finished = finish(workshop, scorer, files, settings.finish_epochs)
     results = make_results(workshop, scorer, random_numbers, errors, scores, library, assembled, sums, finished, knobs)
@@ -107,7 +107,7 @@ def _choose(
 ) -> tuple[list[Assembled], dict[str, SumError]]:
     """Choose, assemble and measure; correct the sums once by what was measured, and do it again.
 
-    Gives all that was assembled, and how far the sums of the first choices were off.
+    Gives all that was assembled, for earlier budgets too, and how far the sums of the first choices were off.
     """
     options = _options(workshop, scores, costs)
     first = _choices(workshop, options, costs[KEEP])
@@ -124,7 +124,7 @@ def _choose(
         again = _choices(workshop, [_corrected(option, sums) for option in options], costs[KEEP])
     except BudgetError:
         again = []  # after the correction: what was found before stays
-    together = {choice.keys: choice for choice in (*first, *again)}
+    together = {choice.keys: choice for choice in (*choices_before(workshop), *first, *again)}
     return assemble_choices(workshop, scorer, list(together.values()), states, costs, scores), sums
 
 

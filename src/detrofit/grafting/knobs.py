@@ -7,7 +7,7 @@ from typing import Any
 from detrofit.deployment.trade.output import as_json
 from detrofit.deployment.trade.run import TradeSettings, trade
 from detrofit.deployment.trade.timing import FORMATS
-from detrofit.grafting.cost import timed_here, timed_on, timed_picture
+from detrofit.grafting.cost import timed_here, timed_picture, timing
 from detrofit.grafting.workshop import Workshop
 from detrofit.model.costs import count_parameters
 from detrofit.model.fuse import fuse
@@ -39,7 +39,7 @@ def free_knobs(workshop: Workshop) -> list[dict[str, Any]]:
                 plugins=settings.plugins,
             ),
         )
-        known = as_json(measured) | {"device": timed_on(workshop), "rounds": settings.rounds}
+        known = as_json(measured) | timing(workshop)
         workshop.look(len(measured.points))
         workshop.keep(FILE, known)
     base = known["points"][0]["latency"]

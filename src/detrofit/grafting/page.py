@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detrofit.grafting.additivity import tau_text
@@ -107,10 +108,12 @@ def _front_chart(results: Results, series: Sequence[Series]) -> Chart:
         for entry, own in zip(entries, series):
             if entry["score"]["ap"] is None:
                 continue
-            cost, ap = entry["cost"], 100 * entry["score"]["ap"]
+            score, cost, ap = entry["score"], entry["cost"], 100 * entry["score"]["ap"]
             error = [[cost["latency"] - cost["latency_low"]], [cost["latency_high"] - cost["latency"]]]
+            low, high = (ap if end is None else 100 * end for end in (score["ap_low"], score["ap_high"]))
+            ap_error = [[max(ap - low, 0)], [max(high - ap, 0)]]
             lines = axes.errorbar(
-                cost["latency"], ap, xerr=error, fmt=own.marker, color=own.colour, markersize=8, capsize=3
+                cost["latency"], ap, ap_error, error, fmt=own.marker, color=own.colour, markersize=8, capsize=3
             )
             sheet.paint(own, *lines.get_children())
             if entry["finished"]:
@@ -128,7 +131,8 @@ def _front_chart(results: Results, series: Sequence[Series]) -> Chart:
         "front",
         "AP against latency",
         draw,
-        caption="Bars: 95 % interval of the median. Crosses: input size, queries and decoder layers alone, no "
+        caption="Bars across: 95 % interval of the median. Bars upright: the same of the difference of AP to the "
+        "original's, over drawings of the pictures. Crosses: input size, queries and decoder layers alone, no "
         "graft. Dotted: the same slots with random numbers, untrained. "
         "Open marks: after fine-tuning.",
         alternative="AP on the search split against latency, for the original and every assembled model.",
@@ -232,10 +236,16 @@ def _method(results: Results) -> list[Block]:
         ),
         Text(f"Time: {hours}."),
         Text(
-            f"Timed on {machine.get('processor', '?')}, {machine.get('cores', '?')} cores, "
-            f"{settings['rounds']} rounds in turns, {results['date']}."
+            f"Timed on {machine.get('processor', '?')}, {machine.get('cores', '?')} cores, {_rounds(settings)}, "
+            f"{results['date']}."
         ),
     ]
+
+
+def _rounds(settings: Results) -> str:
+    """How it was timed; a device's file has its own number of rounds."""
+    bench = settings["bench"]
+    return f"{settings['rounds']} rounds in turns" if bench is None else f"as {Path(bench).name} says"
 
 
 def _ap(score: Results) -> str:

@@ -18,7 +18,7 @@ from detrofit.grafting.assemble import Assembled
 from detrofit.grafting.budget import limits
 from detrofit.grafting.cost import Cost, LibraryCosts, timing_machine
 from detrofit.grafting.library import KEEP, Candidate
-from detrofit.grafting.score import Score, Scorer
+from detrofit.grafting.score import LEAST_LOSS, SURE, Score, Scorer
 from detrofit.grafting.verdict import verdict
 from detrofit.grafting.workshop import Workshop
 from detrofit.version import __version__
@@ -39,9 +39,9 @@ def front_of(assembled: Sequence[Assembled]) -> list[Assembled]:
     return sorted(kept, key=lambda each: -each.cost.ratio)
 
 
-def kept_of(workshop: Workshop, assembled: Sequence[Assembled], teacher: Cost) -> list[Assembled]:
+def kept_of(assembled: Sequence[Assembled], winner: Assembled | None) -> list[Assembled]:
     """What is handed over: the front, and the winner, which a budget of parameters may take from behind it."""
-    front, winner = front_of(assembled), winner_of(workshop, assembled, teacher)
+    front = front_of(assembled)
     return front if winner is None or winner in front else [*front, winner]
 
 
@@ -53,7 +53,8 @@ def make_results(
     """The content of results.json."""
     sound, teacher = [each for each in assembled if each.sound], library.single[KEEP]
     _note_untimed(workshop, assembled)
-    kept, winner = kept_of(workshop, assembled, teacher), winner_of(workshop, assembled, teacher)
+    winner = winner_of(workshop, assembled, teacher, control)
+    kept = kept_of(assembled, winner)
     results: Results = {
         "format": 1,
         "detrofit": __version__,
@@ -115,6 +116,7 @@ def _model(each: Assembled, finished: Mapping[str, Mapping[str, Any]], kept: boo
         "timed": each.timed,
         "finished": _finished_score(finished, each.name),
         "file": f"{FRONT}/{each.name}.safetensors" if kept else None,
+        "file_is_finished": kept and is_better_finished(each, finished),
     }
 
 
@@ -139,11 +141,12 @@ def write_results(workshop: Workshop, results: Results) -> Path:
     return workshop.folder / FRONT / f"{results['winner']}.safetensors"
 
 
-def winner_of(workshop: Workshop, assembled: Sequence[Assembled], teacher: Cost) -> Assembled | None:
-    """The least loss within the budgets as measured; with none given, the fastest that loses less than random noise.
+def winner_of(workshop: Workshop, assembled: Sequence[Assembled], teacher: Cost, control: Score) -> Assembled | None:
+    """The least loss within the budgets as measured; with none given, the fastest that keeps what the slots are worth.
 
-    None where the original is best: it is within the budgets and nothing loses less, or nothing is faster for sure, and
-    no budget asks for fewer parameters.
+    That is one that loses no more than chance may be, and for sure less than `LEAST_LOSS` of what random numbers in all
+    slots lose: on few pictures chance alone would excuse nearly any loss. None where the original is best: it is within
+    the budgets and nothing loses less, or nothing is faster for sure, and no budget asks for fewer parameters.
     """
     of_teacher = {"latency": teacher.latency, "parameters": float(teacher.parameters)}
     limit = limits(workshop.settings.budgets, of_teacher)
@@ -156,20 +159,30 @@ def winner_of(workshop: Workshop, assembled: Sequence[Assembled], teacher: Cost)
         and ("parameters" in limit or each.cost.ratio_high < 1)
     ]
     if not limit:
-        within = [each for each in within if each.score.loss <= 2 * each.score.loss_error]
+        within = [each for each in within if _keeps_its_worth(each.score, control)]
         return min(within, key=lambda each: each.cost.ratio, default=None)
     best = min(within, key=lambda each: each.score.total, default=None)
     original_will_do = all(of_teacher[kind] <= most for kind, most in limit.items())
     return None if best is not None and original_will_do and best.score.total >= 0 else best
 
 
+def _keeps_its_worth(score: Score, control: Score) -> bool:
+    most = score.loss + SURE * score.loss_error
+    return score.loss <= SURE * score.loss_error and most <= LEAST_LOSS * abs(control.loss)
+
+
+def is_better_finished(each: Assembled, finished: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a model was fine-tuned and has no lower AP since, on the split that chose among its epochs, too."""
+    return each.name in finished and bool(finished[each.name]["score"].ap >= each.score.ap)
+
+
 def _write_front(workshop: Workshop, kept: Sequence[Assembled], finished: Mapping[str, Mapping[str, Any]]) -> None:
-    """Model files: fine-tuned where that was asked for."""
+    """Model files: fine-tuned where that was asked for and brought something."""
     folder = workshop.folder / FRONT
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for each in kept:
-        source = finished[each.name]["file"] if each.name in finished else each.file
+        source = finished[each.name]["file"] if is_better_finished(each, finished) else each.file
         partial = folder / f".{each.name}.tmp"
         shutil.copyfile(source, partial)
         os.replace(partial, folder / f"{each.name}.safetensors")

@@ -14,6 +14,7 @@ import torch
 from detrofit.data.loader import EvaluationLoader
 from detrofit.distillation.loss import confidence_sum, distillation_losses
 from detrofit.errors import DetrofitError
+from detrofit.evaluation.drawn_ap import difference_interval, drawn_ap
 from detrofit.evaluation.evaluate import evaluate
 from detrofit.evaluation.predictions import Predictions
 from detrofit.grafting.library import Candidate, GraftSlot, trained_student
@@ -27,6 +28,7 @@ from detrofit.training.workers import default_workers
 FILE = "scores.json"
 LEAST_AP = 0.02  # of a teacher: below, its outputs say nothing
 SURE = 2.0  # standard errors by which random numbers must differ from the teacher
+LEAST_LOSS = 0.05  # of what random numbers in all slots lose: what is less does not matter, and must be told from more
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Score:
         distance: of its matched outputs to the teacher's, by confidence (see `distillation_losses`).
         total: their sum, which choices rest on. It has much less noise than AP.
         ap, ap50: for the record.
+        ap_low, ap_high: the teacher's AP plus the 95 % interval of the difference to it, over drawings of the pictures;
+            NaN where it was not computed.
         threshold: score above which its detections count; NaN where none was measured.
     """
 
@@ -50,6 +54,8 @@ class Score:
     ap: float
     ap50: float
     threshold: float = math.nan
+    ap_low: float = math.nan
+    ap_high: float = math.nan
 
 
 NO_SCORE = Score(*[math.nan] * len(fields(Score)))  # of what does not answer in numbers
@@ -65,6 +71,7 @@ class Scorer:
     def __init__(self, workshop: Workshop) -> None:
         self.workshop = workshop
         self._targets: list[dict[str, Any]] = []
+        self._teacher: tuple[float, np.ndarray] | None = None  # its AP, and that of drawings of the pictures
         self._outputs = self._run(workshop.teacher)
         boxes = sum(len(target["labels"]) for target in self._targets)
         self._boxes = max(1.0, boxes / len(self._targets))
@@ -106,7 +113,10 @@ class Scorer:
         loss = self._detection_losses(outputs) - self._losses
         distance = np.array([self._distance(*pair) for pair in zip(outputs, self._outputs)])
         numbers = [value for each in (loss, distance, loss + distance) for value in _mean_and_error(each)]
-        return Score(*[*numbers, *self._accuracy(outputs)])
+        predictions, most = Predictions(), self.workshop.teacher.frame.max_detections
+        for output, target in zip(outputs, self._targets):
+            add_detections(predictions, output.prediction, [target], most)
+        return Score(*[*numbers, *self._accuracy(predictions), *self._interval(predictions)])
 
     def _detection_losses(self, outputs: list[DetectorOutput]) -> np.ndarray:
         """One number a picture; their mean is the split's loss a box."""
@@ -121,13 +131,19 @@ class Scorer:
         losses = distillation_losses(output, teacher, divisor=self._confidence)
         return float(torch.stack(list(losses.values())).sum())
 
-    def _accuracy(self, outputs: list[DetectorOutput]) -> tuple[float, float, float]:
+    def _accuracy(self, predictions: Predictions) -> tuple[float, float, float]:
         """AP, AP50 and the best threshold."""
-        predictions, most = Predictions(), self.workshop.teacher.frame.max_detections
-        for output, target in zip(outputs, self._targets):
-            add_detections(predictions, output.prediction, [target], most)
         summary = evaluate(self.workshop.search, predictions).summary
         return summary.get("AP", 0.0), summary.get("AP50", 0.0), summary.get("threshold", math.nan)
+
+    def _interval(self, predictions: Predictions) -> tuple[float, float]:
+        """The ends of the interval of AP; the first predictions are the teacher's."""
+        drawn = drawn_ap(self.workshop.search, predictions)
+        if self._teacher is None:
+            self._teacher = self._accuracy(predictions)[0], drawn
+        ap, of_teacher = self._teacher
+        low, high = difference_interval(of_teacher, drawn)
+        return ap + low, ap + high
 
 
 def score_library(workshop: Workshop, scorer: Scorer, states: States) -> dict[str, Score]:
@@ -172,8 +188,9 @@ def control(workshop: Workshop, scorer: Scorer) -> Score:
     return score
 
 
-def check_library(workshop: Workshop, scores: Mapping[str, Score]) -> None:
-    """DetrofitError where no candidate can be chosen; a note where in most slots chance would choose."""
+def check_library(workshop: Workshop, scores: Mapping[str, Score], control: Score) -> None:
+    """DetrofitError where no candidate can be chosen; a note where in most slots chance would choose, and one where the
+    split is too small to tell a good candidate from one that loses something."""
     slots = [[scores[each.key] for each in slot.candidates] for slot in workshop.slots]
     sound = [[score for score in slot if math.isfinite(score.total)] for slot in slots]
     if not any(sound):
@@ -187,6 +204,19 @@ def check_library(workshop: Workshop, scores: Mapping[str, Score]) -> None:
         workshop.note(
             f"in {alike} of {len(several)} slots candidates differ by less than the noise of {len(workshop.search)} "
             "pictures: which of them is chosen may be chance"
+        )
+    _check_resolution(workshop, [min(slot, key=lambda score: score.loss_error) for slot in sound if slot], control)
+
+
+def _check_resolution(workshop: Workshop, steadiest: Sequence[Score], control: Score) -> None:
+    """A note, with the size that would do, where even the steadiest candidate of a usual slot has too much noise."""
+    pictures, error = len(workshop.search), SURE * median(score.loss_error for score in steadiest)
+    share = error / abs(control.loss) if control.loss else math.inf
+    if share > LEAST_LOSS:
+        enough = f"; some {math.ceil(pictures * (share / LEAST_LOSS) ** 2)} would do" if math.isfinite(share) else ""
+        workshop.note(
+            f"{pictures} pictures are too few to tell a good candidate: its loss is known to ± {error:.3f}, which is "
+            f"{share:.0%} of what random numbers in all slots lose (limit {LEAST_LOSS:.0%}){enough}"
         )
 
 

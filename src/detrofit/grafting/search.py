@@ -16,13 +16,14 @@ from detrofit.config.schema import Experiment
 from detrofit.errors import DetrofitError
 from detrofit.evaluation.curves import read_metrics
 from detrofit.files import write_file
-from detrofit.grafting.finish import rebuild
+from detrofit.grafting.finish import full_rates, rebuild
 from detrofit.grafting.graft import GraftResult, graft
 from detrofit.grafting.library import KEEP, find_slots
 from detrofit.grafting.parallel import OpenExecutor
 from detrofit.grafting.runs import train_in
 from detrofit.grafting.workshop import GraftSettings, check_runtime, check_search_split
 from detrofit.training.run_folder import METRICS
+from detrofit.weights.model_file import load_model, read_info
 
 TEACHER, GRAFT, STUDY = "teacher", "graft", "study"
 FINISH_SHARE = 0.2  # of the teacher's epochs, for the fine-tuning and each run of the study
@@ -46,7 +47,8 @@ def search(
 ) -> SearchResult:
     """Train a teacher, graft it, fine-tune both, and compare them over seeds on the test split.
 
-    The study starts both models from the weights that they had before the fine-tuning and gives both the same epochs;
+    The study starts both models from the weights that they had before the fine-tuning and gives both the same epochs,
+    with the teacher's own recipe, as the fine-tuning had;
     it is the one place where the test split is looked at. Called again with the same `out` it goes on where it was
     stopped; another search there is a DetrofitError. With `seeds` 0 there is no study. Candidates are scored on the
     split that chose the teacher's checkpoint. `executor` opens where the candidates and the study's runs are trained,
@@ -60,7 +62,10 @@ def search(
     teacher = train_in(out / TEACHER, load_experiment(values))
     trained = read_metrics(teacher.with_name(METRICS))[-1]["epoch"]
     epochs = settings.finish_epochs or max(1, round(FINISH_SHARE * trained))
-    settings = replace(settings, finish_epochs=epochs, search_split=experiment.train.val_split)
+    recipe = {"train": experiment.train.model_dump(), "augment": experiment.augment.model_dump()}
+    settings = replace(
+        settings, finish_epochs=epochs, search_split=experiment.train.val_split, recipe=settings.recipe or recipe
+    )
     study_of = partial(study_values, experiment, teacher, epochs=epochs, seeds=seeds)
     result = graft(
         teacher, experiment.data, out / GRAFT, settings, executor=executor,
@@ -124,7 +129,13 @@ def study_values(experiment: Experiment, teacher: Path, chosen: Path, epochs: in
     }
     base = merge_dotted(base, {"train.epochs": epochs, "train.teacher": str(teacher)})
     grafted = rebuild(chosen, tuple(experiment.plugins))
-    changes = {**_only_new(grafted["retrofit"], base["retrofit"]), "weights": str(chosen)}
+    old, new = (load_model(file, plugins=experiment.plugins) for file in (teacher, chosen))
+    rates = full_rates(old, new, read_info(teacher).input_size)
+    changes = {
+        **_only_new(grafted["retrofit"], base["retrofit"]),
+        "weights": str(chosen),
+        "train.lr_by_slot": {**experiment.train.lr_by_slot, **rates},
+    }
     return {**base, "seeds": seeds, "variants": {"grafted": changes}}
 
 

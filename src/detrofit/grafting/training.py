@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from detrofit.comparison.runner import FILE_SECONDS, POLL_SECONDS
 from detrofit.distillation.features import GIGABYTE, Capture, FeatureCache, Lesson, Lessons, cache_for, endless_batches
 from detrofit.distillation.local import LocalSettings, LocalTraining, Trainee
 from detrofit.distillation.swap import State
@@ -28,7 +30,7 @@ def train_library(workshop: Workshop, executor: OpenExecutor | None = None) -> t
     trainings = {slot.address: _training(workshop, slot) for slot in workshop.slots}
     if executor is not None and (waiting := _unfinished(trainings)):
         train_slots(workshop, waiting, executor)
-        trainings |= {slot.address: _training(workshop, slot) for slot in workshop.slots if slot.address in waiting}
+        trainings |= _from_jobs(workshop, [slot for slot in workshop.slots if slot.address in waiting])
     folder = workshop.folder / "features"
     if _unfinished(trainings):
         lessons = _lessons(workshop, workshop.slots)
@@ -40,6 +42,16 @@ def train_library(workshop: Workshop, executor: OpenExecutor | None = None) -> t
             _train_in_turn(workshop, trainings, lessons)
     FeatureCache(folder).remove()
     return _results(trainings.values())
+
+
+def _from_jobs(workshop: Workshop, slots: Sequence[GraftSlot]) -> dict[str, LocalTraining]:
+    """The trainings that jobs have finished; a shared folder may show what another machine wrote a little later."""
+    deadline = time.monotonic() + FILE_SECONDS
+    trainings = {slot.address: _training(workshop, slot) for slot in slots}
+    while (late := _unfinished(trainings)) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        trainings |= {slot.address: _training(workshop, slot) for slot in slots if slot.address in late}
+    return trainings
 
 
 def train_slot(workshop: Workshop, slot: GraftSlot) -> None:

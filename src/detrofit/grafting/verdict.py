@@ -20,27 +20,39 @@ def verdict(results: Results) -> str:
     best = next(each for each in results["assembled"] if each["name"] == results["winner"])
     score, cost, teacher = best["score"], best["cost"], results["teacher"]
     parameters = cost["parameters"] / teacher["cost"]["parameters"]
+    takes = "takes" if best["timed"] else "should take, by what the device has timed of its swaps alone,"
     return (
-        f"{best['name']} takes {cost['ratio']:.2f} (95 %: {cost['ratio_low']:.2f} to {cost['ratio_high']:.2f}) of the "
-        f"latency and {parameters:.2f} of the parameters; AP on the search split {100 * score['ap']:.1f}, the "
-        f"original's is {100 * teacher['score']['ap']:.1f}; loss {score['loss']:+.3f} ± {score['loss_error']:.3f}."
+        f"{best['name']} {takes} {cost['ratio']:.2f} (95 %: {cost['ratio_low']:.2f} to {cost['ratio_high']:.2f}) of "
+        f"the latency and {parameters:.2f} of the parameters; AP on the search split {100 * score['ap']:.1f}"
+        f"{_interval(score)}, the original's is {100 * teacher['score']['ap']:.1f}; loss {score['loss']:+.3f} ± "
+        f"{score['loss_error']:.3f}."
         f"{_finished(best, results)}{_free_knobs(best, results)}"
     )
+
+
+def _interval(score: Mapping[str, Any]) -> str:
+    """Of an AP, by its difference to the original's; empty where a score of an older version has none."""
+    if score["ap_low"] is None:
+        return ""
+    return f" (against the original 95 %: {100 * score['ap_low']:.1f} to {100 * score['ap_high']:.1f})"
 
 
 def _finished(best: Results, results: Results) -> str:
     if not best["finished"]:
         return ""
     both = 100 * best["finished"]["ap"], 100 * results["finished_teacher"]["ap"]
-    return f" Fine-tuned, its AP is {both[0]:.1f}, that of the original fine-tuned alike {both[1]:.1f}."
+    handed = "" if best["file_is_finished"] else " Since that is lower than before, the file is the one from before."
+    return f" Fine-tuned, its AP is {both[0]:.1f}, that of the original fine-tuned alike {both[1]:.1f}.{handed}"
 
 
 def _free_knobs(best: Results, results: Results) -> str:
     """What needs no graft and does at least as well, which whoever reads this would rather take."""
     limit = _limits(results) | {"latency": _amounts(best, results)["latency"]}
     most = knob_within(results["knobs"], limit, results["teacher"]["cost"]["latency"])
-    if most is None or most["ap"] < (best["finished"] or best["score"])["ap"]:
+    if most is None or most["ap"] < best["score"]["ap"]:
         return ""
+    if best["file_is_finished"] and most["ap"] < best["finished"]["ap"]:
+        return f" Without any graft and without fine-tuning, {knob_text(most)}."
     return f" But no graft is needed for that: {knob_text(most)}."
 
 

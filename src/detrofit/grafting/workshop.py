@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -21,7 +21,7 @@ from detrofit.data.index import DetectionIndex
 from detrofit.data.loader import TrainingLoader
 from detrofit.data.open import open_dataset
 from detrofit.data.transforms import PUBLISHED_AUGMENTATION
-from detrofit.deployment.bench_files import read_totals
+from detrofit.deployment.bench_files import read_timed
 from detrofit.distillation.features import Batch
 from detrofit.distillation.norms import NormShift
 from detrofit.errors import DetrofitError, missing_extra
@@ -57,6 +57,7 @@ class GraftSettings:
         assemblies: how many of the best choices are put together and measured.
         knobs: also measure what input size, queries and decoder layers give without any graft.
         finish_epochs: epochs of fine-tuning of those that are kept, and of the teacher; 0 for none.
+        recipe: sections `train` and `augment` of an experiment, for the fine-tuning; empty for the defaults.
         test_split: never looked at; without a split beside it and train, a part of train is searched on.
     """
 
@@ -77,6 +78,7 @@ class GraftSettings:
     rounds: int = 100
     assemblies: int = 4
     finish_epochs: int = 0
+    recipe: Mapping[str, Any] = field(default_factory=dict)
     knobs: bool = True
     seed: int = 0
     device: str = "auto"
@@ -210,7 +212,7 @@ def open_workshop(file: Path, data: Path, folder: Path, settings: GraftSettings)
     slots = find_slots(teacher, settings.slots, settings.candidates, source=file.name)
     check_search_split(data, settings)
     if settings.bench is not None:
-        read_totals(settings.bench)
+        read_timed(settings.bench)
     splits = prepare_data(data, settings.search_split, settings.test_split, folder, judged=False)
     dataset = open_dataset(splits.path)
     train, search = dataset.split("train"), dataset.split(splits.val_split)
@@ -236,7 +238,8 @@ def open_workshop(file: Path, data: Path, folder: Path, settings: GraftSettings)
 def _claim(folder: Path, file: Path, digest: str, settings: GraftSettings) -> None:
     """A folder holds one graft: other budgets may be asked of it, other models, data, plug-ins or trainings not."""
     free = (
-        "budgets", "assemblies", "finish_epochs", "rounds", "device", "workers", "cache", "plugins", "bench", "knobs",
+        "budgets", "assemblies", "finish_epochs", "runtime", "rounds", "device", "workers", "cache", "plugins", "bench",
+        "knobs", "recipe",
     )  # fmt: skip
     kept = {key: value for key, value in asdict(settings).items() if key not in free}
     content = {

@@ -88,9 +88,10 @@ class DecoderLayer(nn.Module):
         """Update `query` `[B,Q,D]`, whose boxes are `reference` cxcywh `[B,Q,4]` in 0..1, from `memory` `[B,N,D]`."""
         query = self.norm1(query + self.self_attention(query, position, visible))
         query = self.norm2(query + self.cross_attention(query + position, reference, memory, shapes))
-        query = query + self.linear2(self.activation(self.linear1(query)))
-        if query.dtype == torch.float16:  # whose sum may overflow
-            largest = torch.finfo(query.dtype).max
+        update = self.linear2(self.activation(self.linear1(query)))
+        query = query + update
+        if update.dtype == torch.float16:  # which may overflow, whatever the norms before it work in
+            largest = torch.finfo(update.dtype).max
             query = query.clamp(-largest, largest)
         return self.norm3(query)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor, nn
 
 from detrofit.errors import DetrofitError
@@ -19,6 +20,9 @@ from detrofit.training.precision import choose_precision
 
 Model = TypeVar("Model", bound=nn.Module)
 Value = TypeVar("Value")
+# That processes wait for each other: while one prepares something for all, a warm start or a download for instance, which
+# may well take longer than the ten minutes after which NCCL would give up.
+PATIENCE = timedelta(hours=2)
 _ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -31,7 +35,11 @@ class Devices:
         AcceleratorState._reset_state(reset_partial_state=True)
         self.precision = choose_precision(precision, chosen)
         with _one_device_of_many(chosen):
-            self.accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision=_ACCELERATE_NAMES[self.precision])
+            self.accelerator = Accelerator(
+                cpu=chosen.type == "cpu",
+                mixed_precision=_ACCELERATE_NAMES[self.precision],
+                kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+            )
         self.device = self.accelerator.device
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -104,6 +112,11 @@ class Devices:
         finally:
             for norm in norms:
                 norm.process_group = together
+
+    def any_of_all(self, condition: bool) -> bool:
+        """Whether it holds in any of the processes."""
+        ((_, largest),) = self.sum_and_max(float(condition))
+        return largest > 0
 
     def sum_and_max(self, *values: float) -> list[tuple[float, float]]:
         """Each number summed over the processes, and its maximum."""

@@ -17,12 +17,19 @@ class Interruption:
     """Turns SIGINT and SIGTERM into KeyboardInterrupt, as a context; outside the main thread it changes nothing.
 
     Inside `held_back` the first one waits for the end of the block; a second one does not wait.
+
+    Attributes:
+        asked: whether there has been one.
+        broke_off: whether one ended a `held_back` block half-way, so that what it worked on does not fit together.
+        by_agreement: the first one only sets `asked`: of several processes none may stop alone, while the others wait
+            for it. They have to tell each other, and stop at the same place.
     """
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
         self._process = os.getpid()
-        self._holding = self._asked = False
+        self._holding = False
+        self.asked = self.broke_off = self.by_agreement = False
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
@@ -41,14 +48,17 @@ class Interruption:
         self._holding = True
         try:
             yield
+        except KeyboardInterrupt:
+            self.broke_off = True
+            raise
         finally:
             self._holding = False
-        if self._asked:
+        if self.asked and not self.by_agreement:
             raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        first, self._asked = not self._asked, True
+        first, self.asked = not self.asked, True
         # Processes that load pictures inherit the handler, and the state of the moment when they were made.
-        if self._holding and first and os.getpid() == self._process:
+        if (self._holding or self.by_agreement) and first and os.getpid() == self._process:
             return
         raise KeyboardInterrupt

@@ -53,12 +53,14 @@ def resume(folder: Path) -> RunResult:
 def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
     """Train one model on one data set and leave everything in a run folder.
 
-    Ctrl-C and SIGTERM end it after the update that is being made, with KeyboardInterrupt; the state is saved then.
+    Ctrl-C and SIGTERM end it after the update that is being made, with KeyboardInterrupt; the state is saved then. Of
+    several processes all end together, whichever gets the signal.
     Raises DetrofitError for anything that a user can cause, before any work where that can be known.
     """
     with Interruption() as interruption, ExitStack() as held:
         training = set_up(experiment, resume_from, held)
         progress, pace = training.progress, Pace()
+        interruption.by_agreement = training.devices.world_size > 1
         with Reporter(training.plan.total_steps, progress.step, training.devices.is_main) as reporter:
             for line in training.lines:
                 reporter.say(line)
@@ -66,7 +68,8 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
                 for epoch in range(progress.epoch, training.plan.epochs):
                     _train_epoch(training, epoch, interruption, reporter, pace)
             except KeyboardInterrupt:
-                if not training.stepper.guard.in_a_row:  # or the last state before the bad steps is the better one
+                # After bad steps, or half of one, the state that was saved before is the better one.
+                if not training.stepper.guard.in_a_row and not interruption.broke_off:
                     training.keeper.save(progress)
                 path = training.run.path
                 reporter.say(f"stopped after {progress.step} steps; go on with: detrofit train --resume {path}")
@@ -83,6 +86,8 @@ def _train_epoch(training: Training, epoch: int, interruption: Interruption, rep
     set_training_mode(training.model, training.frozen_norms)
     batches = training.loader.batches(epoch, progress.step_in_epoch * settings.accumulate, strong)
     for group in _grouped(batches, settings.accumulate):
+        if interruption.by_agreement and training.devices.any_of_all(interruption.asked):
+            raise KeyboardInterrupt
         with interruption.held_back():
             set_learning_rate(training.optimizer, plan.lr_factor(progress.step))
             losses = training.stepper.update(group, progress.step, several_sizes=strong)

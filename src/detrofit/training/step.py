@@ -132,8 +132,7 @@ class Stepper:
         self.guard.failed(found[0] if found else "a tensor of another process, which names it")
 
     def _finite_everywhere(self, loss: Tensor) -> bool:
-        ((_, worst),) = self.devices.sum_and_max(float(not torch.isfinite(loss)))
-        return worst == 0
+        return not self.devices.any_of_all(not torch.isfinite(loss))
 
     def _on_device(self, batch: Batch, size: tuple[int, int] | None) -> Batch:
         images = self.devices.images(batch[0])

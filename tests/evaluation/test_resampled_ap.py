@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detrofit.comparison.resampled_ap import bootstrap_weights, resampled_ap
-from detrofit.comparison.size_matching import match_by_size
 from detrofit.data.index import DetectionIndex
 from detrofit.evaluation.coco import coco_metrics
 from detrofit.evaluation.predictions import Predictions
+from detrofit.evaluation.resampled_ap import bootstrap_weights, resampled_ap
+from detrofit.evaluation.size_matching import match_by_size
 from tests.evaluation.scenes import make_index, random_scene
 
 pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detrofit.comparison.size_matching import FOUND, NEUTRAL, ClassMatches
 from detrofit.evaluation.coco import IOU_THRESHOLDS, RECALL_POINTS, SIZES
+from detrofit.evaluation.size_matching import FOUND, NEUTRAL, ClassMatches
 
 CHUNK_ELEMENTS = 2**20  # weights of a class's detections at a time, so that they stay in the processor's cache
 CHUNK_LIMITS = (16, 256)  # resamples at a time
