@@ -145,7 +145,9 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _high_byte(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.int64).clip(0, 65535)
+    values = np.asarray(image)
+    if values.dtype.kind != "u":  # of 32 bits, of which only these are a picture's
+        values = values.clip(0, 65535)
     return Image.fromarray((values >> 8).astype(np.uint8))
 
 

@@ -25,8 +25,9 @@ NAMES = ["base", "base, 45 epochs", "extradw"]
 def timed(variant: str, milliseconds: float, runtime: str = "onnxruntime", precision: str = "float32") -> FileLatency:
     spread = Spread(milliseconds, milliseconds - 1, milliseconds + 1, milliseconds + 2)
     return FileLatency(
-        file=f"C:\\copied\\{variant}.onnx", variant=variant, runtime=runtime, precision=precision, megabytes=4.0,
-        parameters=None, flops=None, input_size=(64, 64), open_ms=1.0, cold_start_ms=None, peak_memory_mb=None,
+        file=f"C:\\copied\\{variant}.onnx", variant=variant, runtime=runtime, precision=precision, device="cpu",
+        megabytes=4.0, parameters=None, flops=None, input_size=(64, 64), open_ms=1.0,
+        cold_start_ms=None, peak_memory_mb=None,
         median=spread.median, low=spread.low, high=spread.high, p90=spread.p90, pictures_per_second=1.0,
         ratio=Spread(*(value / 10 for value in vars(spread).values())), steps=dict.fromkeys(STEPS, spread),
     )  # fmt: skip

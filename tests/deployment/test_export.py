@@ -121,6 +121,7 @@ def test_labelled_data_give_the_ap_of_both(labelled: tuple[Path, Path]) -> None:
     record = export_file(file, data=data).parity
     assert (record.source, record.pictures) == ("val", 2)
     assert record.ap_torch is not None and record.ap_file == pytest.approx(record.ap_torch, abs=1e-3)
+    assert record.ap_difference == pytest.approx((0, 0), abs=2e-3)
 
 
 @pytest.mark.parametrize("name", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
@@ -198,6 +199,22 @@ def test_half_onnx_computes_in_float16_outside_the_decoder(model_file: Path, tmp
         assert kind == expected, name
     assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     assert exported.parity.largest_score_difference < 0.05 and describe(out)["precision"] == "half"
+
+
+def test_half_openvino_stores_16_bits_and_runs_in_half_precision_where_there_is_one(
+    model_file: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    from detrofit.runtime.openvino_backend import OpenVinoBackend, half_precision
+
+    whole, half = (
+        export_file(model_file, "openvino", ExportOptions(precision=precision), out=tmp_path / f"{precision}.xml")
+        for precision in ("float32", "half")
+    )
+    assert half.file.with_suffix(".bin").stat().st_size < 0.6 * whole.file.with_suffix(".bin").stat().st_size
+    backend = OpenVinoBackend(half.file)
+    assert backend.precision == (half_precision() or "f32") and backend.device == "cpu"
+    assert (half.speed is None) == (half_precision() is None), "in float32 nothing is there to compare"
 
 
 def test_a_good_export_clears_away_an_earlier_rejected_one(model_file: Path, tmp_path: Path) -> None:

@@ -108,9 +108,10 @@ def test_a_model_of_the_zoo_is_timed_by_name_with_every_runtime(
 ) -> None:
     monkeypatch.setattr(bench_module, "FRESH_PROCESSES", 0)
     out = tmp_path / "b.json"
-    runtimes = ["--runtime", "torch", "--runtime", "onnxruntime"]
+    runtimes = ["--runtime", "torch", "--runtime", "torch:half", "--runtime", "onnxruntime"]
     assert main(["bench", "rtdetr-n", *runtimes, "--imgsz", "64,96", "--rounds", "6", "--out", str(out)]) == 0
-    torch, onnxruntime = json.loads(out.read_text())["files"]
+    torch, half, onnxruntime = json.loads(out.read_text())["files"]
+    assert (half["precision"], half["flops"], half["device"]) == ("half", torch["flops"], torch["device"])
     assert (torch["variant"], torch["runtime"], onnxruntime["runtime"]) == ("rtdetr-n", "torch", "onnxruntime")
     assert torch["input_size"] == onnxruntime["input_size"] == [64, 96]
     assert torch["parameters"] == onnxruntime["parameters"] and torch["flops"] == onnxruntime["flops"]

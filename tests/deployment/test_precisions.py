@@ -32,7 +32,7 @@ def test_it_says_where_int8_is_no_faster() -> None:
 class _Sleeper:
     """A backend that takes so many milliseconds."""
 
-    input_size = (32, 32)
+    input_size, batch = (32, 32), None
 
     def __init__(self, milliseconds: float) -> None:
         self.seconds = milliseconds / 1e3

@@ -17,6 +17,7 @@ class FakeBackend:
     threshold = 0.5
     max_detections = 300
     batch = None
+    device = "cpu"
 
     def __init__(self, path: Path, device: str | None, plugins: Sequence[str | Path], **options: object) -> None:
         self.opened, self.options = (path, device, plugins), options

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from detrofit.errors import DetrofitError
@@ -78,6 +79,16 @@ def test_a_description_that_cannot_be_true_is_one_line(changes: dict[str, object
 def test_a_device_that_is_not_there_is_one_line(file: Path) -> None:
     with pytest.raises(DetrofitError, match="cpu or cuda"):
         OnnxBackend(file, "tpu")
+
+
+def test_cuda_that_is_built_in_and_cannot_be_used_is_one_line(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = onnxruntime.get_available_providers()
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", *here])
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *given, providers: real(*given, providers=here))
+    with pytest.raises(DetrofitError, match="was built with CUDA and cannot use it here"):
+        OnnxBackend(file, "cuda")
+    assert OnnxBackend(file).device == "cpu", "nobody asked for it"
 
 
 def test_the_description_survives_the_file(file: Path) -> None:

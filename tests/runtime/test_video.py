@@ -54,6 +54,13 @@ def test_a_file_gives_its_frames_in_order(tmp_path: Path, name: str, codec: str)
     assert expected_frames(Video(name, str(file), "file")) == 20
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+def test_a_name_with_a_colon_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "take 12:30.mp4", frames=2)
+    assert len(list(frames_of("take 12:30.mp4"))) == 2
+
+
 def test_every_third_frame(tmp_path: Path) -> None:
     frames = frames_of(write_video(tmp_path / "a.mp4"), Reading(every=3))
     assert [frame.number for frame in frames] == [0, 3, 6, 9, 12, 15, 18]

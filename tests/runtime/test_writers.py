@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,29 @@ def test_an_annotated_video_keeps_its_times_and_its_size(tmp_path: Path) -> None
     assert {(frame.height, frame.width) for frame in frames} == {(42, 60)}, "colours come in pairs of pixels"
     pixels = frames[1].to_ndarray(format="rgb24").astype(int)
     assert abs(pixels[25, 45] - 128).max() < 12 and abs(pixels[30, 10] - 128).max() > 40, "a box on grey"
+
+
+def test_times_that_begin_anew_go_on_in_an_annotated_video(tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="PyAV is not installed")
+    again = [replace(found(1, frame), seconds=seconds) for frame, seconds in ((0, 9.0), (1, 9.1), (2, 0.0), (3, 0.1))]
+    write(tmp_path, ["plot"], again)
+    with av.open(str(tmp_path / "00002_c.mp4")) as container:
+        times = [float(frame.time) for frame in container.decode(video=0)]
+    assert np.diff(times) == pytest.approx([0.1, 0.04, 0.1], abs=1e-3)
+
+
+def test_labels_of_a_data_set_are_not_overwritten(tmp_path: Path) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "images" / "a.jpg")
+    own = tmp_path / "labels" / "a.txt"
+    sources = [Picture(str(tmp_path / "images" / "a.jpg"), tmp_path / "images" / "a.jpg")]
+    ResultWriters(tmp_path, ["yolo"], sources, NAMES, IDS)
+    own.write_text("0 0.5 0.5 1 1")
+    with pytest.raises(DetrofitError, match=r"take the place of the labels .*a\.txt; give another --out"):
+        ResultWriters(tmp_path, ["yolo"], sources, NAMES, IDS)
+    ResultWriters(tmp_path, ["csv"], sources, NAMES, IDS)
+    ResultWriters(tmp_path / "out", ["yolo"], sources, NAMES, IDS)
 
 
 def test_nothing_incomplete_stays_behind(tmp_path: Path) -> None:

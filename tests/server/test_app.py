@@ -9,6 +9,8 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from PIL import Image
 
 from detrofit.errors import DetrofitError
 from detrofit.runtime.detector import Detector
-from detrofit.server.app import create_app
+from detrofit.server.app import PIECE, DrawnPicture, create_app
 from detrofit.server.limits import Limits
 from detrofit.server.service import Service
 from detrofit.tiling import Tiling
@@ -73,6 +75,34 @@ def test_a_picture_comes_back_where_it_is_asked_for(client: TestClient) -> None:
     both = {"params": {"format": "json"}, "headers": {"accept": "image/png"}}
     assert "json" in client.post("/detect", content=picture, **both).headers["content-type"]
     assert client.post("/detect?format=tiff", content=picture).status_code == 422
+
+
+def test_classes_can_be_left_out_of_both_forms(client: TestClient) -> None:
+    picture = encoded((80, 40))
+    assert client.post("/detect?hide=1", content=picture).json()["detections"] == []
+    assert len(client.post("/detect?hide=0&hide=5", content=picture).json()["detections"]) == 2
+    whole, bare = (pixels_of(client.post(f"/detect?format=png&hide={n}", content=picture).content) for n in (0, 1))
+    assert (bare == pixels_of(picture)).all() and (whole != bare).any()
+    assert client.post("/detect?hide=all", content=picture).status_code == 422
+
+
+def test_a_drawn_picture_keeps_its_place_until_it_is_sent(detector: Detector) -> None:
+    content, service = bytes(range(256)) * 4096, Service(detector, SMALL)
+    sent: list[bytes] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        assert service.in_work == 1, "its memory is still in use"
+        sent.append(message.get("body", b""))
+
+    async def answer() -> None:
+        with ExitStack() as place:
+            place.enter_context(service.admitted())
+            response = DrawnPicture(content, place.pop_all())
+        await response({"type": "http"}, None, send)  # type: ignore[arg-type]
+
+    asyncio.run(answer())
+    assert service.in_work == 0 and b"".join(sent) == content and max(map(len, sent)) == PIECE
+    service.close()
 
 
 def test_a_large_request_is_refused(client: TestClient) -> None:
@@ -263,7 +293,7 @@ def test_openapi_tells_both_ways_to_send_a_picture(client: TestClient) -> None:
     path = client.get("/openapi.json").json()["paths"]["/detect"]["post"]
     assert set(path["requestBody"]["content"]) == {"image/*", "multipart/form-data"}
     assert {"200", "401", "413", "422", "503"} <= set(path["responses"])
-    assert {each["name"] for each in path["parameters"]} == {"threshold", "format"}
+    assert {each["name"] for each in path["parameters"]} == {"threshold", "format", "hide"}
 
 
 def test_the_page_is_self_contained(client: TestClient) -> None:

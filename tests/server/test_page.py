@@ -81,6 +81,13 @@ def test_a_picture_shows_its_boxes_and_the_slider_hides_them(page: Page, tmp_pat
     assert page.text("count") == "1 object" and len(page.boxes()) == 1
     page.driver.find_element("css selector", "#classes button").click()
     assert page.text("count") == "Nothing found", "its class is switched off"
+    page.driver.execute_script(
+        "window.asked = []; const real = fetch;"
+        "window.fetch = (path, options) => { asked.push(String(path)); return real(path, options); };"
+    )
+    page.driver.find_element("css selector", "#save-png").click()
+    page.wait(lambda: page.driver.execute_script("return asked.length") == 1)
+    assert "hide=1" in page.driver.execute_script("return asked[0]"), "nor is it on the picture that is saved"
 
 
 def test_a_picture_may_be_dropped_anywhere(page: Page, tmp_path: Path) -> None:

@@ -87,7 +87,9 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return line
 
 
-def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = str(tmp_path / "absent.onnx")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -96,6 +98,8 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "no model file at" in mistake(capsys, file, "--port", "0")
     for token in ("sésame", "", " sesame", "open\nsesame"):
         assert "the token must be of ASCII" in mistake(capsys, file, "--token", token)
+    monkeypatch.setenv("DETROFIT_TOKEN", "")
+    assert "DETROFIT_TOKEN is empty, which would ask nobody" in mistake(capsys, file)
     assert "--max-megabytes" in mistake(capsys, file, "--max-megabytes", "0")
 
 

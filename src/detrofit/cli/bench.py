@@ -82,7 +82,7 @@ def _print(result: Benchmark) -> None:
     )
     sizes = Table("model", "runtime", "input", "parameters", "GFLOPs", "file MB", "cold start ms", "peak memory MB")
     for each in result.files:
-        label = each.variant, f"{each.runtime} {each.precision}"
+        label = each.variant, f"{each.runtime} {each.precision}{'' if each.device == 'cpu' else f', {each.device}'}"
         times.add_row(*label, *_time_cells(each))
         sizes.add_row(*label, *_size_cells(each))
     console = table_console()

@@ -96,6 +96,10 @@ def _print(exported: Exported) -> None:
         f"{parity.largest_box_difference:.2g} pixels and {parity.largest_score_difference:.2g} in score"
     )
     if parity.ap_torch is not None and parity.ap_file is not None:
-        print(f"AP on {parity.source}: {100 * parity.ap_file:.2f} points (the model: {100 * parity.ap_torch:.2f})")
+        low, high = parity.ap_difference or (float("nan"), float("nan"))
+        print(
+            f"AP on {parity.source}: {100 * parity.ap_file:.2f} points (the model: {100 * parity.ap_torch:.2f}; "
+            f"difference over drawings of the pictures, 95 %: {100 * low:+.2f} to {100 * high:+.2f})"
+        )
     if exported.speed is not None:
         print(*exported.speed.in_words(), sep="\n")

@@ -28,6 +28,7 @@ def serve(
     plugin: Plugins = [],  # noqa: B006 - typer needs a list
 ) -> None:
     """Serve a model over HTTP: JSON or annotated pictures, a page to try it, metrics."""
+    import os
     import sys
 
     from detrofit.errors import DetrofitError
@@ -38,6 +39,8 @@ def serve(
 
     if token is not None and not (token.isascii() and token.isprintable() and token and token == token.strip()):
         raise DetrofitError("the token must be of ASCII letters, digits and signs, to travel in a header")
+    if token is None and "DETROFIT_TOKEN" in os.environ:  # typer takes an empty one for none
+        raise DetrofitError("DETROFIT_TOKEN is empty, which would ask nobody for a token; set it, or unset it")
     limits = Limits(body_bytes=max_megabytes << 20, pixels=max_megapixels * 1_000_000, requests=queue, batch=batch)
     with open_socket(host, port) as opened:  # first, since a model takes long to load
         chosen = None if device == "auto" else device

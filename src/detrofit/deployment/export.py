@@ -149,11 +149,12 @@ def _write_openvino(target: Path, base: Path, precision: Precision, calibration:
 
     write_openvino(target, base, precision, calibration)
     files = [target.with_suffix(".bin"), target]
-    if precision == "float32":
+    half_name = half_precision()
+    if precision == "float32" or (precision == "half" and half_name is None):  # which runs in float32 then
         return Written(files)
     float_file = target.with_suffix(".float32.xml")
     write_openvino(float_file, base)
-    return Written(files, float_file, half_precision())
+    return Written(files, float_file, half_name)
 
 
 def default_target(file: Path, format_: Format, precision: Precision) -> Path:

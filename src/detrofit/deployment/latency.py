@@ -32,6 +32,7 @@ class FileLatency:
     Attributes:
         variant: what people call it.
         precision: float32, half or int8; what the file says, or what was asked for.
+        device: where it ran.
         parameters, flops: of the network in deploy form for one picture; None where neither the file nor torch tells.
         input_size: height and width in pixels.
         open_ms: opening the file and the first picture, in a process that has done so before.
@@ -46,6 +47,7 @@ class FileLatency:
     variant: str
     runtime: str
     precision: str
+    device: str
     megabytes: float
     parameters: int | None
     flops: int | None
@@ -103,6 +105,7 @@ def measure_subjects(
 
     Args:
         picture: seen `batch` times at once.
+        device: as far as a runtime has it, see `timing_device`.
         threads: of each runtime; None for as many as it thinks best.
         fresh_processes: new processes to start for each, whose median cold start counts; then `picture` is the bytes of
             a file.
@@ -130,7 +133,8 @@ def _first(
 ) -> FirstPicture | None:
     if not processes or not isinstance(picture, bytes):
         return None
-    found = [first_picture(subject, picture, device, threads) for _ in range(processes)]
+    where = timing_device(device or "auto", subject.runtime)
+    found = [first_picture(subject, picture, where, threads) for _ in range(processes)]
     return sorted(found, key=lambda each: each.cold_start_ms)[processes // 2]
 
 
@@ -141,7 +145,7 @@ class _TimedBackend:
         self.backend = backend
         self.class_names, self.category_ids = backend.class_names, backend.category_ids
         self.input_size, self.threshold = backend.input_size, backend.threshold
-        self.max_detections, self.batch = backend.max_detections, backend.batch
+        self.max_detections, self.batch, self.device = backend.max_detections, backend.batch, backend.device
         self.called = self.answered = 0.0
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -159,7 +163,7 @@ class _Timer:
     ) -> None:
         started = time.perf_counter()
         self.subject = subject
-        detector = subject.detector(device, threads)
+        detector = subject.detector(timing_device(device or "auto", subject.runtime), threads)
         self.backend = detector.backend = _TimedBackend(detector.backend)
         self._detect = partial(detector, pictures, batch=len(pictures))
         self.batch = len(pictures)
@@ -186,6 +190,7 @@ def _latency(timer: _Timer, first: FirstPicture | None, samples: np.ndarray, bas
         variant=subject.variant,
         runtime=subject.runtime,
         precision=_precision_of(subject, backend),
+        device=backend.device,
         megabytes=round(size_of(subject.file) / 1e6, 2),
         parameters=parameters,
         flops=flops,
@@ -209,6 +214,5 @@ def _size_of(backend: Any) -> tuple[int | None, int | None]:
     """Parameters and operations: exported files tell, of a model in torch they are counted."""
     if hasattr(backend, "description"):
         return backend.description.parameters, backend.description.flops
-    from detrofit.model.costs import count_flops, count_parameters
-
-    return count_parameters(backend.model), count_flops(backend.model, tuple(backend.input_size))
+    parameters, flops = backend.costs()
+    return parameters, flops

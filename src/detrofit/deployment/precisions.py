@@ -69,8 +69,9 @@ def time_precisions(float_file: Path, file: Path, half_name: str | None) -> Prec
 
 
 def compare_precisions(backends: Mapping[str, Backend], half_name: str | None) -> Precisions:
-    """Time backends in turns, by the name of their precision."""
-    pictures = np.random.default_rng(0).random((1, 3, *backends["float32"].input_size), np.float32)
+    """Time backends in turns, by the name of their precision, each on as many pictures as it takes at once."""
+    plain = backends["float32"]
+    pictures = np.random.default_rng(0).random((plain.batch or 1, 3, *plain.input_size), np.float32)
     runs = [partial(_milliseconds, backend, pictures) for backend in backends.values()]
     samples = take_turns(runs, MOST_ROUNDS, seconds=SECONDS)[..., 0]
     columns = dict(zip(backends, samples.T, strict=True))
@@ -86,4 +87,4 @@ def compare_precisions(backends: Mapping[str, Backend], half_name: str | None) -
 def _milliseconds(backend: Backend, pictures: np.ndarray) -> tuple[float]:
     started = time.perf_counter()
     backend(pictures)
-    return (1e3 * (time.perf_counter() - started),)
+    return (1e3 * (time.perf_counter() - started) / len(pictures),)

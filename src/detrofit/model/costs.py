@@ -22,8 +22,9 @@ def count_parameters(module: nn.Module) -> int:
 def count_flops(model: nn.Module, image_size: tuple[int, int]) -> int:
     """Floating-point operations of one image [1,3,H,W] in eval mode.
 
-    Counted by torch's dispatcher-level counter on meta tensors: two for each multiply-add of convolutions and matrix
-    products, attention by its two matrix products. Norms, activations, sums, sampling and softmax count as none.
+    Counted by torch's dispatcher-level counter where the model is, fastest on the meta device: two for each
+    multiply-add of convolutions and matrix products, attention by its two matrix products. Norms, activations, sums,
+    sampling and softmax count as none.
     """
     return flops_by_module(model, image_size)[""]
 

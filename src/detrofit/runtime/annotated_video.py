@@ -45,11 +45,18 @@ class AnnotatedVideo:
         self._stream.width, self._stream.height = width + width % 2, height + height % 2  # halved for colours
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, _TICKS)
-        self._ticks = -_STANDARD_STEP
+        self._ticks, self._shift = -_STANDARD_STEP, 0
 
     def add(self, picture: Image.Image, seconds: float | None) -> None:
-        """Add a frame that is seen from `seconds` on (None: a twenty-fifth after the one before)."""
-        next_ticks = self._ticks + _STANDARD_STEP if seconds is None else round(seconds * _TICKS)
+        """Add a frame that is seen from `seconds` on (None: a twenty-fifth after the one before).
+
+        Where the times begin anew, as in recordings put one after the other, they go on from here.
+        """
+        standard = self._ticks + _STANDARD_STEP
+        next_ticks = standard if seconds is None else round(seconds * _TICKS) + self._shift
+        if next_ticks < self._ticks - _TICKS:
+            self._shift += standard - next_ticks
+            next_ticks = standard
         self._ticks = max(next_ticks, self._ticks + 1, 0)
         frame = av.VideoFrame.from_ndarray(self._fitted(picture), format="rgb24")
         frame.pts, frame.time_base = self._ticks, Fraction(1, _TICKS)

@@ -23,6 +23,7 @@ class Backend(Protocol):
         threshold: the score from which on a detection is worth showing.
         max_detections: the most detections of one picture.
         batch: pictures that run at once; None where any number does.
+        device: where it runs, as in `cpu` or `cuda:0`.
     """
 
     class_names: Sequence[str]
@@ -31,6 +32,7 @@ class Backend(Protocol):
     threshold: float
     max_detections: int
     batch: int | None
+    device: str
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Detect.

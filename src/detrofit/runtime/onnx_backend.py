@@ -11,6 +11,7 @@ import onnxruntime
 from detrofit.errors import DetrofitError
 from detrofit.runtime.exported import KEY, ExportDescription, ExportedBackend, parse_description
 
+CUDA = "CUDAExecutionProvider"
 _ERRORS_ONLY = 3
 
 
@@ -23,6 +24,8 @@ class OnnxBackend(ExportedBackend):
 
     def open(self, path: Path, device: str | None, half: bool | None, threads: int | None) -> ExportDescription:
         self.session = open_session(path, device, threads)
+        on_cuda = CUDA in self.session.get_providers()
+        self.device = (device or "cuda") if on_cuda else "cpu"
         description = _description(path, self.session)
         if half is not None and half != (description.precision == "half"):
             raise DetrofitError(
@@ -52,22 +55,28 @@ def open_session(path: Path, device: str | None, threads: int | None = None) -> 
     options.log_severity_level = _ERRORS_ONLY
     providers = _providers(device)  # a mistake in the device is no damage of the file
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime's errors have no common base of their own
         reason = " ".join(str(error).split())[:200]
         raise DetrofitError(f"{path} cannot be opened by ONNX Runtime {onnxruntime.__version__}: {reason}") from None
+    if (device or "").startswith("cuda") and CUDA not in session.get_providers():  # it goes on without, by itself
+        raise DetrofitError(
+            f"ONNX Runtime {onnxruntime.__version__} was built with CUDA and cannot use it here; check that CUDA and "
+            "cuDNN are of the versions that it asks for, or give cpu"
+        )
+    return session
 
 
 def _providers(device: str | None) -> list[Any]:
     kind, _, number = (device or "").partition(":")
-    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    has_cuda = CUDA in onnxruntime.get_available_providers()
     if kind == "cpu" or (not kind and not has_cuda):
         return ["CPUExecutionProvider"]
     if kind not in ("", "cuda") or not (number or "0").isdigit():
         raise DetrofitError(f"a .onnx file runs on cpu or cuda, not on '{device}'")
     if not has_cuda:
         raise DetrofitError(f"this ONNX Runtime has no CUDA for '{device}'; install onnxruntime-gpu, or give cpu")
-    return [("CUDAExecutionProvider", {"device_id": number or "0"}), "CPUExecutionProvider"]
+    return [(CUDA, {"device_id": number or "0"}), "CPUExecutionProvider"]
 
 
 def _description(path: Path, session: Any) -> ExportDescription:

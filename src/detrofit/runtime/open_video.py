@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ def _open(source: Video, content: Any) -> Any:
     if source.kind == "address":
         transport = {"rtsp_flags": "prefer_tcp"} if source.target.lower().startswith("rtsp") else {}
         return av.open(source.target, options=transport, timeout=TIMEOUT, **options)
-    return av.open(source.target, **options)
+    return av.open(os.path.abspath(source.target), **options)  # what is before a colon would be taken for a protocol
 
 
 def _camera(source: Video) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import openvino
 from detrofit.errors import DetrofitError
 from detrofit.files import file_digest
 from detrofit.runtime.exported import KEY, ExportDescription, ExportedBackend, parse_description
+
+_CORE_LOCK = Lock()  # two threads that ask for the first time would both make one
 
 
 class OpenVinoBackend(ExportedBackend):
@@ -26,7 +29,8 @@ class OpenVinoBackend(ExportedBackend):
     def open(self, path: Path, device: str | None, half: bool | None, threads: int | None) -> ExportDescription:
         model = read_model(path)
         description = _description(path, model)
-        device = (device or "cpu").upper()
+        self.device = (device or "cpu").lower()
+        device = self.device.upper()
         core = openvino_core()
         try:
             self.precision = _precision(core, device, half, description)
@@ -55,13 +59,18 @@ class OpenVinoBackend(ExportedBackend):
         return answers
 
 
-@cache
 def openvino_core() -> Any:
     """The one `openvino.Core` of this process.
 
     Each brings a stack for signals (OpenVINO 2026.4). Of two that live at once, the first to go leaves its own behind
     as freed memory, and the next signal, of a picture-loading process that ends for instance, ends this one.
     """
+    with _CORE_LOCK:
+        return _core()
+
+
+@cache
+def _core() -> Any:
     return openvino.Core()
 
 

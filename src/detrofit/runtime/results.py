@@ -73,7 +73,13 @@ class Detections:
 
     def filter(self, threshold: float) -> Detections:
         """Those whose score is `threshold` or more."""
-        kept = self.scores >= threshold
+        return self._kept(self.scores >= threshold)
+
+    def without(self, labels: Sequence[int]) -> Detections:
+        """Those of other classes than these, which are given by contiguous number."""
+        return self._kept(~np.isin(self.labels, labels))
+
+    def _kept(self, kept: np.ndarray) -> Detections:
         return replace(self, boxes_xyxy=self.boxes_xyxy[kept], scores=self.scores[kept], labels=self.labels[kept])
 
     def scaled_to(self, size: tuple[int, int]) -> Detections:

@@ -19,6 +19,7 @@ from detrofit.runtime.results import COLUMNS, Detections
 from detrofit.runtime.sources import Picture, Video
 
 KINDS = ("plot", "coco", "yolo", "csv")
+LABELS = "labels"  # the folder of YOLO's text files
 
 Add: TypeAlias = Callable[[Detections, str], object]  # takes a result, and what its files are called
 
@@ -57,8 +58,7 @@ class ResultWriters:
             if kind not in made:
                 raise DetrofitError(f"nothing is saved as '{kind}'; known are {', '.join(KINDS)}{nearest(kind, KINDS)}")
         self._stems = unique_stems(sources)
-        if "plot" in kinds:
-            _refuse_overwriting(folder, sources, self._stems)
+        _refuse_overwriting(folder, kinds, sources, self._stems)
         self._to_open = [made[kind] for kind in dict.fromkeys(kinds)]
         self._open: list[Add] = []
         self._stack = ExitStack()
@@ -95,12 +95,27 @@ def _stem(source: Picture | Video) -> str:
     return "".join(letter if letter.isalnum() or letter in "._-() +" else "_" for letter in stem)
 
 
-def _refuse_overwriting(folder: Path, sources: Sequence[Picture | Video], stems: Sequence[str]) -> None:
+def _refuse_overwriting(
+    folder: Path, kinds: Sequence[str], sources: Sequence[Picture | Video], stems: Sequence[str]
+) -> None:
     given = {Path(source.name).resolve() for source in sources}
     for source, stem in zip(sources, stems, strict=True):
-        target = folder / f"{stem}{'.mp4' if isinstance(source, Video) else '.jpg'}"
-        if target.resolve() in given:
-            raise DetrofitError(f"the plot would take the place of {target}; name another folder with --out")
+        plot = folder / f"{stem}{'.mp4' if isinstance(source, Video) else '.jpg'}"
+        if "plot" in kinds and plot.resolve() in given:
+            raise DetrofitError(f"the plot would take the place of {plot}; name another folder with --out")
+        labels = folder / LABELS / f"{stem}.txt"
+        if "yolo" in kinds and isinstance(source, Picture) and labels.exists() and _is_label_of(labels, source):
+            raise DetrofitError(f"what is found would take the place of the labels {labels}; give another --out")
+
+
+def _is_label_of(file: Path, source: Picture) -> bool:
+    """Whether a data set in YOLO's form has the labels of a picture there: beside it, or in `labels` for `images`."""
+    picture = Path(source.name).resolve()
+    places, parts = {picture}, list(picture.parts)
+    if "images" in parts[:-1]:
+        last = max(place for place, part in enumerate(parts[:-1]) if part == "images")
+        places.add(Path(*parts[:last], LABELS, *parts[last + 1 :]))
+    return file.resolve() in {place.with_suffix(".txt") for place in places}
 
 
 @contextmanager
@@ -185,6 +200,6 @@ def yolo_files(folder: Path, class_names: Sequence[str]) -> Iterator[Add]:
 
     def add(found: Detections, stem: str) -> None:
         name = stem if found.frame is None else f"{stem}_{found.frame:06d}"
-        write_file(folder / "labels" / f"{name}.txt", found.to_yolo_txt())
+        write_file(folder / LABELS / f"{name}.txt", found.to_yolo_txt())
 
     yield add

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from importlib import resources
 from typing import Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST as METRICS_TYPE
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from detrofit.errors import DetrofitError
 from detrofit.runtime.detector import Detector
@@ -26,6 +27,8 @@ from detrofit.version import __version__
 ROUTES = frozenset({"/", "/detect", "/health", "/metrics", "/openapi.json"})
 THRESHOLD = "Lowest score of what is answered; default: the model file's own."
 FORMAT = "json, or png for the picture with the boxes on it; default: as the Accept header says."
+HIDE = "Number of a class to leave out; may be given more than once."
+PIECE = 1 << 18  # bytes of a picture that are sent at a time
 _PICTURE = {"type": "string", "format": "binary"}
 _FORM = {"type": "object", "properties": {"picture": _PICTURE}, "required": ["picture"]}
 PICTURE_BODY = {
@@ -78,15 +81,17 @@ def _add_detect(app: FastAPI, service: Service, guard: Any) -> None:
         request: Request,
         threshold: Annotated[float | None, Query(ge=0, le=1, allow_inf_nan=False, description=THRESHOLD)] = None,
         form: Annotated[Literal["json", "png"] | None, Query(alias="format", description=FORMAT)] = None,
+        hide: Annotated[list[int], Query(description=HIDE)] = [],  # noqa: B006 - FastAPI copies it
     ) -> Any:
         """Find the objects in a picture: the body itself, or the first file of a form."""
         lowest = detector.threshold if threshold is None else threshold
         try:
-            with service.admitted():
+            with ExitStack() as place:
+                place.enter_context(service.admitted())
                 content = await read_picture(request, limits)
-                found = await service.detect(content, lowest)
+                found = (await service.detect(content, lowest)).without(hide)
                 if form == "png" or (form is None and _wants_png(request)):
-                    return Response(await service.draw(content, found), media_type="image/png")
+                    return DrawnPicture(await service.draw(content, found), place.pop_all())
                 return answer_of(found, lowest)
         except Busy:
             reason = f"{limits.requests} requests are worked on already; try again in a second"
@@ -113,6 +118,23 @@ def _add_pages(app: FastAPI, service: Service, guard: Any) -> None:
     async def metrics() -> Response:
         """Numbers for Prometheus."""
         return Response(service.metrics.text(), media_type=METRICS_TYPE)
+
+
+class DrawnPicture(Response):
+    """A PNG that is sent as fast as it is read; until then its request keeps its place, as the picture its memory."""
+
+    media_type = "image/png"
+
+    def __init__(self, content: bytes, place: ExitStack) -> None:
+        super().__init__(content)
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._place:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for start in range(0, len(self.body), PIECE):
+                more = start + PIECE < len(self.body)
+                await send({"type": "http.response.body", "body": self.body[start : start + PIECE], "more_body": more})
 
 
 def _wants_png(request: Request) -> bool:

@@ -9,6 +9,24 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 _Protocol: Any = AutoHTTPProtocol  # with httptools or h11, whichever is installed
 
 
+class _CountedTransport:
+    """A connection's transport that knows how much of what was written the other side has taken."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport, self._written = transport, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        self._written += len(data)
+        self._transport.write(data)
+
+    @property
+    def taken(self) -> int:
+        return self._written - int(self._transport.get_write_buffer_size())
+
+
 def patient_for(seconds: float) -> type[Any]:
     """A protocol that looks every `seconds` at a connection, and ends one that has not moved since the last look.
 
@@ -19,7 +37,7 @@ def patient_for(seconds: float) -> type[Any]:
 
     class Patient(_Protocol):  # type: ignore[misc, unused-ignore]
         def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
+            super().connection_made(_CountedTransport(transport))
             self._look_later()
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -27,12 +45,12 @@ def patient_for(seconds: float) -> type[Any]:
             super().connection_lost(exc)
 
         def _look_later(self) -> None:
-            seen = self.cycle, self._is_idle(), self.transport.get_write_buffer_size()
+            seen = self.cycle, self._is_idle(), self.transport.taken
             self._timer = self.loop.call_later(seconds, self._look_again, *seen)
 
-        def _look_again(self, cycle: Any, was_idle: bool, unread: int) -> None:
+        def _look_again(self, cycle: Any, was_idle: bool, taken: int) -> None:
             left = self.transport.get_write_buffer_size()
-            if self.cycle is cycle and 0 < unread <= left:
+            if self.cycle is cycle and left and self.transport.taken == taken:
                 self.transport.abort()  # what is closed would still wait for its reader
             elif self.cycle is cycle and was_idle and self._is_idle():
                 self.transport.close()

@@ -20,8 +20,8 @@ from detrofit.training.precision import choose_precision
 
 Model = TypeVar("Model", bound=nn.Module)
 Value = TypeVar("Value")
-# That processes wait for each other: while one prepares something for all, a warm start or a download for instance, which
-# may well take longer than the ten minutes after which NCCL would give up.
+# That processes wait for each other: one may prepare something for all, a warm start or a download for instance, which
+# can take longer than the ten minutes after which NCCL would give up.
 PATIENCE = timedelta(hours=2)
 _ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 

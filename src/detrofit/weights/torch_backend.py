@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from detrofit.errors import DetrofitError
+from detrofit.model.costs import count_flops, count_parameters
 from detrofit.model.fuse import fuse, halve
 from detrofit.model.postprocess import postprocess
 from detrofit.weights.model_file import load_model, read_info
@@ -40,11 +41,12 @@ class TorchBackend:
         info = read_info(path)
         self.class_names, self.category_ids = info.class_names, info.category_ids
         self.input_size, self.threshold = info.input_size, info.threshold
-        self.device = _open_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._device = _open_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = str(self._device)
         self.half = bool(half)
         model = load_model(path, plugins=plugins)
-        self.model = (fuse(model) if fused else model).to(self.device).to(memory_format=torch.channels_last)
-        self.half_type = torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        self.model = (fuse(model) if fused else model).to(self._device).to(memory_format=torch.channels_last)
+        self.half_type = torch.float16 if self._device.type == "cuda" else torch.bfloat16
         if self.half:
             halve(self.model, self.half_type)
         self.max_detections = self.model.frame.max_detections
@@ -53,11 +55,19 @@ class TorchBackend:
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        with torch.autocast(self.device.type, self.half_type, enabled=self.half):
-            output = self.model(torch.from_numpy(images).to(self.device, memory_format=torch.channels_last))
+        with self._precision():
+            output = self.model(torch.from_numpy(images).to(self._device, memory_format=torch.channels_last))
         found = postprocess(output.prediction, torch.ones(len(images), 2), self.max_detections)
         arrays = (tensor.float().cpu().numpy() for tensor in (found.boxes, found.scores, found.labels))
         return tuple(arrays)  # type: ignore[return-value]
+
+    def costs(self) -> tuple[int, int]:
+        """Parameters, and floating-point operations of one picture of `input_size`."""
+        with self._precision():
+            return count_parameters(self.model), count_flops(self.model, self.input_size)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self._device.type, self.half_type, enabled=self.half)
 
 
 def _open_device(name: str) -> torch.device:
