@@ -48,12 +48,15 @@ from graft_bench import (
     scored,
 )
 from graft_knobs import with_knobs
-from graft_rivals import RIVALS, random_choices, rival
+from graft_rivals import RIVALS, random_choices, rival, rivals_timed
 from graft_tables import table
 
 from detrofit.config.load import load_experiment
+from detrofit.data.open import open_dataset
 from detrofit.deployment.latency import describe_machine
 from detrofit.errors import DetrofitError
+from detrofit.evaluation.drawn_ap import difference_interval, drawn_ap
+from detrofit.evaluation.predictions import Predictions
 from detrofit.files import write_file
 from detrofit.grafting.additivity import kendall_tau
 from detrofit.grafting.assemble import assemble_choices, model_file
@@ -250,19 +253,21 @@ def _tau(entries: list[Row], score: str) -> Row | None:
 
 def test(bench: Bench) -> Row:
     """Every model of this teacher on the test split, once; of a graft that is gone, what was chosen of it."""
-    again, files = made_again(bench), {"teacher": bench.teacher}
+    again, files = made_again(bench), {"teacher": bench.teacher}  # which comes first: others are held against it
     for folder, note in (("graft", ""), (AGAIN, ""), ("uniform", ", uniform")):
         for path in sorted((bench.folder / folder / "assemblies").glob("*.safetensors")):
             files[f"{path.stem}{note}, no fine-tuning"] = path
         for path in sorted((bench.folder / folder / "finish").glob(f"*/{BEST}")):
             files[path.parent.name.rpartition("-")[0] + note] = path
     files |= {path.parent.name: path for path in sorted(bench.folder.glob(f"rival */{BEST}"))}
-    rows: Row = {}
+    index, rows, drawn = open_dataset(bench.path).split("test"), Row(), Row()
     for label, file in files.items():
-        _, evaluation = score_file(file, bench.path, "test", workers=0, out=bench.folder / "test" / label)
+        out, evaluation = score_file(file, bench.path, "test", workers=0, out=bench.folder / "test" / label)
         assert evaluation is not None
+        drawn[label] = drawn_ap(index, Predictions.read(out / "predictions.json", index))
         rows[label] = {key: evaluation.summary[key] for key in ("AP", "AP50")}
         rows[label]["parameters"] = count_parameters(load_model(file))
+        rows[label]["less the teacher's"] = difference_interval(drawn["teacher"], drawn[label])
     return rows | ({"made again": again} if again else {})
 
 
@@ -275,6 +280,7 @@ STEPS: dict[str, Callable[[Bench], Row]] = {
     "assemblies": assemblies,
     "knobs": knobs,
     **{f"rival {label}": partial(rival, label=label) for label in RIVALS},
+    "rivals timed": rivals_timed,
     **{f"replaced {label}": partial(replaced, label=label) for label in REPLACED if label not in CONTROLS},
     "test": test,
 }

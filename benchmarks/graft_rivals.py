@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from graft_bench import BLOCKS, EXTRADW, Bench, Row, read_record, scored
 from detrofit.errors import DetrofitError
 from detrofit.grafting.assemble import find_candidates
 from detrofit.grafting.choice import Choice
-from detrofit.grafting.cost import Cost
+from detrofit.grafting.cost import Cost, cost_models
 from detrofit.grafting.finish import retrofit_of
-from detrofit.grafting.library import trained_student
+from detrofit.grafting.library import KEEP, trained_student
 from detrofit.grafting.score import Score
 from detrofit.grafting.swap_sets import draw_candidates
 from detrofit.grafting.workshop import Workshop
@@ -71,6 +71,15 @@ def rival(bench: Bench, label: str) -> Row:
     elif label == "uniformly narrower":
         changes = {"retrofit": {"backbone": _narrower(bench, count_parameters(_untrained(bench, held["keys"])))}}
     return scored(bench.train(f"rival {label}", **{**changes, "train.epochs": _epochs(bench, grafted)}))
+
+
+def rivals_timed(bench: Bench) -> Row:
+    """The latency of each trained rival, in turns with the teacher, as that of grafts."""
+    workshop = bench.tool("rivals timed")
+    files = {label: file for label in TRAINED if (file := bench.folder / f"rival {label}" / BEST).exists()}
+    teacher = Cost(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0, 0)  # milliseconds are in units of its own
+    costs, _ = cost_models(workshop, files, {KEEP: teacher}, {})
+    return {label: asdict(cost) for label, cost in costs.items()}
 
 
 def reference(grafted: Row) -> Row:

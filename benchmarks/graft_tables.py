@@ -21,7 +21,8 @@ def table(record: dict[str, Row]) -> str:
     if not record:
         return "No part has been measured yet."
     names = list(dict.fromkeys(part.split("/")[0] for part in record))
-    lines = ["| data, seed | model | parameters, M | latency | val AP | test AP | core minutes |", "| --- " * 7 + "|"]
+    head = "| data, seed | model | parameters, M | latency | val AP | test AP (less the teacher's) | core minutes |"
+    lines = [head, "| --- " * 7 + "|"]
     lines += [f"| {name} | {' | '.join(cells)} |" for name in names for cells in _table_rows(name, record)]
     findings = [f"- {name}: {line}" for name in names for line in _findings(name, record)]
     kinds = dict.fromkeys(name.rsplit("-", 1)[0] for name in names)
@@ -38,7 +39,7 @@ def _findings(name: str, record: dict[str, Row]) -> Iterator[str]:
             yield grafted["missed"]
         if "verdict" in grafted:
             yield grafted["verdict"]
-            yield from _goal(name, grafted, record)
+            yield from _goal(name, step, record)
             yield from _promises(grafted)
     yield from _made_again(record.get(f"{name}/test", {}).get("made again", {}))
     for when in ("before", "after"):
@@ -69,25 +70,34 @@ def _promises(grafted: Row) -> Iterator[str]:
         yield f"Kendall's tau of predicted and measured loss of what was assembled: {tau_text(grafted['tau'])}"
 
 
-def _goal(name: str, grafted: Row, record: dict[str, Row]) -> Iterator[str]:
-    """What was aimed at, and how far the chosen graft is from it."""
+def _goal(name: str, step: str, record: dict[str, Row]) -> Iterator[str]:
+    """What was aimed at, and how far the chosen graft is from it, the teacher fine-tuned where the graft is."""
+    grafted = record[f"{name}/{step}"]
     winner = next((each for each in grafted["assembled"] if each["name"] == grafted["winner"]), None)
     trained = record.get(f"{name}/teacher")
     if winner is None or trained is None:
         return
-    after = 100 * ((winner["finished"] or winner["score"])["ap"] - trained["val AP"])
-    tested = record.get(f"{name}/test", {})
-    label = winner["name"] if winner["finished"] else f"{winner['name']}, no fine-tuning"
-    on_test = ""
-    if label in tested:
-        on_test = f", on the test split {100 * (tested[label]['AP'] - tested['teacher']['AP']):+.1f}"
+    tested, label = record.get(f"{name}/test", {}), winner["name"]
+    found = _less(winner["score"]["ap"], trained["val AP"], tested, f"{label}, no fine-tuning", "teacher")
+    if winner["finished"]:
+        tuned = _less(winner["finished"]["ap"], grafted["finished_teacher"]["ap"], tested, label, KEEP)
+        found += f", fine-tuned as the teacher {tuned}"
     size = winner["cost"]["parameters"] / grafted["teacher"]["cost"]["parameters"]
-    work = record[f"{name}/graft"]["minutes"] / trained["minutes"]
+    steps = dict.fromkeys(("graft", step))  # whose library it took, and its own
+    work = sum(record[f"{name}/{each}"]["minutes"] for each in steps) / trained["minutes"]
     yield (
         f"aimed at: at least {GOAL['AP']:+.1f} AP against the teacher, at most {GOAL['latency']:.2f} of its latency, "
         f"{GOAL['parameters']:.2f} of its parameters, {GOAL['work']:.2f} of its training's work; {winner['name']} has "
-        f"AP {after:+.1f}{on_test}, latency {winner['cost']['ratio']:.2f}, parameters {size:.2f}, work {work:.2f}"
+        f"AP {found}, latency {winner['cost']['ratio']:.2f}, parameters {size:.2f}, work {work:.2f}"
     )
+
+
+def _less(ap: float, teacher: float, tested: Row, label: str, other: str) -> str:
+    """A difference of AP on the validation split and, where both were scored there, on the test split."""
+    found = f"{100 * (ap - teacher):+.1f}"
+    if label not in tested or other not in tested:
+        return found
+    return f"{found} (test split: {100 * (tested[label]['AP'] - tested[other]['AP']):+.1f})"
 
 
 def _agreement(kind: str, record: dict[str, Row]) -> list[str]:
@@ -137,7 +147,8 @@ def _table_rows(name: str, record: dict[str, Row]) -> Iterator[list[str]]:
     for part, rival in record.items():
         if part.startswith(f"{name}/rival ") and "val AP" in rival:  # no setting of the free knobs may be fast enough
             label = part.partition("/rival ")[2]
-            yield row(label, rival["val AP"], test=f"rival {label}", minutes=rival["minutes"], **_size(rival))
+            cost = record.get(f"{name}/rivals timed", {}).get(label)
+            yield row(label, rival["val AP"], cost, test=f"rival {label}", minutes=rival["minutes"], **_size(rival))
 
 
 def _passes(row: Callable[..., list[str]], label: str, replaced: Row) -> Iterator[list[str]]:
@@ -170,9 +181,20 @@ def _row(
         f"{parameters / 1e6:.2f}" if parameters else "",
         latency,
         "-" if ap is None or math.isnan(ap) else f"{100 * ap:.1f}",  # of what does not answer in numbers
-        f"{100 * tested[test]['AP']:.1f}" if test in tested else "",
+        _tested(tested, test),
         "" if minutes is None else f"{minutes:.1f}",
     ]
+
+
+def _tested(tested: Row, label: str) -> str:
+    """AP on the test split, with the interval of its difference to the teacher's over drawings of the pictures."""
+    if label not in tested:
+        return ""
+    found = f"{100 * tested[label]['AP']:.1f}"
+    interval = tested[label].get("less the teacher's")
+    if interval is None or label == "teacher":
+        return found
+    return f"{found} ({100 * interval[0]:+.1f} to {100 * interval[1]:+.1f})"
 
 
 def _size(row: Row) -> Row:

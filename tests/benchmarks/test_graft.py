@@ -90,6 +90,9 @@ def test_every_part_of_the_graft_benchmark_can_be_done(
     tested |= {f"{winner}, no fine-tuning", f"{whole_stage}, uniform", f"{whole_stage}, uniform, no fine-tuning"}
     assert tested <= done["demo-0/test"].keys()
     assert "nothing meets the budget 0.1xparams" in done["demo-0/fewer parameters"]["missed"]
+    assert done["demo-0/test"]["teacher"]["less the teacher's"] == [0.0, 0.0]
+    timed = done["demo-0/rivals timed"]
+    assert all(timed[label]["ratio_low"] > 0 for label in script("graft_rivals").TRAINED)
     narrower = done["demo-0/rival uniformly narrower"]["parameters"]
     chosen = done["demo-0/rival the chosen parts from random numbers"]["parameters"]
     assert abs(narrower - chosen) < 0.05 * chosen
@@ -97,7 +100,7 @@ def test_every_part_of_the_graft_benchmark_can_be_done(
     assert run(graft, monkeypatch, "--table", "--record", record) == 0
     table = capsys.readouterr().out
     for told in ("| demo-0 | teacher |", "random numbers, no training", "graft: chosen graft-", "stage 4: all replaced",
-                 "nothing meets the budget 0.1xparams", "; graft-", "on the test split"):  # fmt: skip
+                 "nothing meets the budget 0.1xparams", "; graft-", "(test split: "):  # fmt: skip
         assert told in table
     lines = [line for line in table.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
