@@ -96,10 +96,11 @@ def _print(exported: Exported) -> None:
         f"{parity.largest_box_difference:.2g} pixels and {parity.largest_score_difference:.2g} in score"
     )
     if parity.ap_torch is not None and parity.ap_file is not None:
-        low, high = parity.ap_difference or (float("nan"), float("nan"))
-        print(
-            f"AP on {parity.source}: {100 * parity.ap_file:.2f} points (the model: {100 * parity.ap_torch:.2f}; "
-            f"difference over drawings of the pictures, 95 %: {100 * low:+.2f} to {100 * high:+.2f})"
-        )
+        sure = ""
+        if parity.ap_difference is not None:
+            low, high = (100 * end for end in parity.ap_difference)
+            sure = f"; difference over drawings of the pictures, 95 %: {low:+.2f} to {high:+.2f}"
+        model, exported_ap = 100 * parity.ap_torch, 100 * parity.ap_file
+        print(f"AP on {parity.source}: {exported_ap:.2f} points (the model: {model:.2f}{sure})")
     if exported.speed is not None:
         print(*exported.speed.in_words(), sep="\n")

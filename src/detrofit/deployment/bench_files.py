@@ -80,7 +80,7 @@ def read_timed(file: Path) -> tuple[dict[str, TimedFile], dict[str, Any]]:
 
 
 def read_totals(file: Path) -> tuple[dict[str, Interval], dict[str, Any]]:
-    """As `read_timed`, of the files the total alone, which every version of a record has."""
+    """As `read_timed`, but of each file only the total."""
     return _read_rows(file, lambda row: _interval(row["steps"]["total"]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -59,7 +60,8 @@ class ParityRecord:
             half or more; corners in pixels of the input. 0 without such pairs.
         not_finite: detections of the file with a box or a score that is no number; they match nothing.
         ap_torch, ap_file: COCO's AP of both, 0..1; None without labels.
-        ap_difference: where the file's less the model's lies in 95 % of drawings of the pictures; None without labels.
+        ap_difference: where the file's less the model's lies in 95 % of drawings of the pictures; None without labels,
+            or without any object.
     """
 
     source: str
@@ -169,7 +171,10 @@ def _average_precision(index: DetectionIndex | None, predictions: Predictions) -
 
 
 def _ap_difference(index: DetectionIndex | None, one: Predictions, other: Predictions) -> tuple[float, float] | None:
-    return None if index is None else difference_interval(drawn_ap(index, one), drawn_ap(index, other))
+    if index is None:
+        return None
+    low, high = difference_interval(drawn_ap(index, one), drawn_ap(index, other))
+    return None if math.isnan(low) else (low, high)
 
 
 class _Tally:
