@@ -101,3 +101,22 @@ def test_numbers_of_file_names_are_read_all_or_none(tmp_path: Path) -> None:
     assert read(986, 1000) == [1, 0, 1], "and an id where all are ids"
     with pytest.raises(DetrofitError, match="image_id 7 is not in the data"):
         read(7, 993)
+
+
+def test_an_id_that_may_be_the_name_of_another_picture_is_not_guessed(tmp_path: Path) -> None:
+    index = make_index([[([0, 0, 9, 9], 0)], [], []])
+    names, offsets = pack_names(["1.jpg", "10.jpg", "2.jpg"])
+    ids = np.array([1, 2, 3])  # as data without ids get them
+    index = replace(index, name_bytes=names, name_offsets=offsets, image_ids=ids)
+    predictions, file = Predictions(), tmp_path / "found.json"
+    predictions.add(2, np.array([[0, 0, 5, 5]]), np.array([0.5]), np.array([0]))
+    predictions.write(file, index)
+    assert Predictions.read(file, index).to_coco(index) == predictions.to_coco(index), "our own files say which it is"
+    record = {"category_id": index.category_ids[0], "bbox": [0, 0, 5, 5], "score": 0.5}
+    file.write_text(json.dumps([{"image_id": 1, **record}, {"image_id": 2, **record}]))
+    with pytest.raises(
+        DetrofitError, match=r"whether image_id 2 is the picture '2' or .* give each result a file_name"
+    ):
+        Predictions.read(file, index)
+    file.write_text(json.dumps([{"image_id": 1, **record}]))
+    assert len(Predictions.read(file, index)[0][1]) == 1, "either way the same picture"

@@ -71,14 +71,20 @@ class Predictions:
         return merged
 
     def to_coco(self, index: DetectionIndex) -> list[dict[str, Any]]:
-        """COCO results: image_id, category_id (both original), bbox (x, y, width, height in pixels) and score."""
+        """COCO results: image_id, category_id (both original), bbox (x, y, width, height in pixels) and score.
+
+        Where an id could be taken for the number that another picture's name is, with file_name.
+        """
         records: list[dict[str, Any]] = []
+        by_number = _ids_by_number(index)
+        named = any(by_number.get(number, number) != number for number in index.image_ids.tolist())
         for image_index in sorted(self._images):
             boxes, scores, labels = self._images[image_index]
-            image_id = int(index.image_ids[image_index])
+            image: dict[str, Any] = {"image_id": int(index.image_ids[image_index])}
+            image |= {"file_name": index.name(image_index)} if named else {}
             rows = zip(boxes_to_xywh(boxes).tolist(), scores.tolist(), labels.tolist(), strict=True)
             records += [
-                {"image_id": image_id, "category_id": int(index.category_ids[label]), "bbox": box, "score": score}
+                {**image, "category_id": int(index.category_ids[label]), "bbox": box, "score": score}
                 for box, score, label in rows
             ]
         return records
@@ -95,11 +101,12 @@ class Predictions:
         `image_id` is the picture's original id or, as some tools write it, its file name with or without the suffix, or
         the number that the name is (123 for 000123.jpg), where all results can be read so; where a result has a
         `file_name`, too, that decides.
-        Raises `DetrofitError` if the file is no list of COCO results or names an image or a category that the index
-        does not have.
+        Raises `DetrofitError` if the file is no list of COCO results, names an image or a category that the index does
+        not have, or where all ids could as well be numbers that are names of other pictures.
         """
         by_image: dict[Any, list[dict[str, Any]]] = {}
         records = _load_records(Path(path))
+        _refuse_ambiguous(path, records, index)
         for record, image_id in zip(records, _image_ids(records, index), strict=True):
             by_image.setdefault(image_id, []).append(record)
         _refuse_unknown(path, "image_id", by_image, index.image_ids.tolist())
@@ -137,6 +144,21 @@ def _image_ids(records: Sequence[dict[str, Any]], index: DetectionIndex) -> list
         if all(each in numbers for each in given):
             ids = numbers
     return [ids.get(each, each) for each in given]
+
+
+def _refuse_ambiguous(path: str | Path, records: Sequence[dict[str, Any]], index: DetectionIndex) -> None:
+    """DetrofitError where every id is one of the index and also the name of a picture, of another one at least once.
+
+    Data in YOLO's and VOC's form have no ids, and get 1, 2, 3 by name; other programs number their pictures otherwise.
+    """
+    ids, by_number = set(index.image_ids.tolist()), _ids_by_number(index)
+    given = {record["image_id"] for record in records if "file_name" not in record}
+    if given and given <= ids and given <= by_number.keys() and any(by_number[each] != each for each in given):
+        one = next(each for each in sorted(given) if by_number[each] != each)
+        raise DetrofitError(
+            f"{path} does not say whether image_id {one} is the picture '{one}' or the one of that place in the list; "
+            "give each result a file_name, too"
+        )
 
 
 def _ids_by_any_name(index: DetectionIndex) -> dict[Any, int]:
