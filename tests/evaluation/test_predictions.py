@@ -118,5 +118,8 @@ def test_an_id_that_may_be_the_name_of_another_picture_is_not_guessed(tmp_path: 
         DetrofitError, match=r"whether image_id 2 is the picture '2' or .* give each result a file_name"
     ):
         Predictions.read(file, index)
+    file.write_text(json.dumps([{"image_id": 2, **record}]))
+    own = replace(index, image_ids=np.array([1, 3, 2]))
+    assert len(Predictions.read(file, own)[2][1]) == 1, "data with ids of their own mean these"
     file.write_text(json.dumps([{"image_id": 1, **record}]))
     assert len(Predictions.read(file, index)[0][1]) == 1, "either way the same picture"

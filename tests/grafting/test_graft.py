@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from detrofit.data.open import open_dataset
 from detrofit.deployment.latency import FORMAT
 from detrofit.distillation.local import LocalTraining
 from detrofit.grafting import score, workshop
+from detrofit.grafting.budget import BudgetError
 from detrofit.grafting.cost import _export_all
 from detrofit.grafting.graft import graft
 from detrofit.grafting.results import PAGE, RESULTS
@@ -210,6 +212,22 @@ def test_a_bench_file_of_a_device_counts_and_must_be_whole(done, model_file, dra
 
     again = graft(model_file, drawn, done.folder, quick("0.999xparams")).results
     assert again["candidates"] == done.results["candidates"], "times of the device are not taken for this machine's"
+
+
+def test_what_was_assembled_for_an_earlier_budget_counts_for_the_next(
+    done, model_file, drawn, without_gates, monkeypatch
+):
+    results = graft(model_file, drawn, done.folder, quick("0.999xparams")).results
+    there = {file.stem for file in (done.folder / "assemblies").glob("graft-*.safetensors")}
+    assert {each["name"] for each in results["assembled"]} == there
+
+    def none(*arguments):
+        raise BudgetError("nothing meets it by sums")
+
+    monkeypatch.setattr(sys.modules["detrofit.grafting.graft"], "_choices", none)
+    assert graft(model_file, drawn, done.folder, quick("0.999xparams")).results["winner"] == results["winner"]
+    with pytest.raises(BudgetError, match="nothing meets it by sums"):
+        graft(model_file, drawn, done.folder, quick("0.001ms"))
 
 
 def test_a_candidate_that_diverged_is_reported_and_not_chosen(model_file, drawn, tmp_path, without_gates, monkeypatch):

@@ -14,8 +14,10 @@ from detrofit.data.open import open_dataset
 from detrofit.distillation.swap import with_swaps
 from detrofit.grafting import search as search_module
 from detrofit.grafting import workshop
+from detrofit.grafting.finish import _experiment, _mark
 from detrofit.grafting.results import RESULTS
-from detrofit.grafting.search import _load_study, search, study_values
+from detrofit.grafting.search import _load_study, _recipe, search, study_values
+from detrofit.grafting.workshop import open_workshop
 from detrofit.training.run_folder import RunFolder
 from detrofit.weights.model_file import ModelInfo, save_model
 from tests.distillation.tiny_models import swap, tiny_model
@@ -76,6 +78,20 @@ def test_a_study_that_cannot_hold_the_graft_beside_its_original_is_one_line(draw
     values = study_values(experiment, tmp_path / "teacher", tmp_path / "graft", epochs=1, seeds=2)
     with pytest.raises(DetrofitError, match=r"no study can compare .* slot backbone.stage4.conv .*; --seeds 0 ends"):
         _load_study(values)
+
+
+def test_the_fine_tuning_has_the_teachers_recipe_but_for_its_length_and_parts(model_file, drawn, tmp_path):
+    changes = {"train.warmup_steps": 2000, "train.freeze": ["backbone"], "train.lr_by_slot.encoder": 0.5,
+               "train.lr": 3e-4, "augment.mosaic": 0.5}  # fmt: skip
+    experiment = load_experiment(merge_dotted({"data": drawn}, TINY | changes))
+    opened = open_workshop(model_file, drawn, tmp_path / "out", quick(recipe=_recipe(experiment)))
+    tuned = _experiment(opened, model_file, tmp_path / "keep-1", 1)
+    study = study_values(experiment, model_file, model_file, epochs=1, seeds=2)
+    lr = experiment.train.lr
+    assert (tuned.train.lr, tuned.augment.mosaic) == (lr, 0.5) == (study["train"]["lr"], study["augment"]["mosaic"])
+    assert tuned.train.warmup_steps is None and not tuned.train.freeze and not tuned.train.lr_by_slot
+    assert not {"warmup_steps", "freeze"} & study["train"].keys()
+    assert _mark({}) == "" != _mark({"train": {"lr": 1.0}}) != _mark(opened.settings.recipe)
 
 
 def test_what_the_teacher_is_chosen_on_is_never_what_the_study_judges_on(tmp_path, monkeypatch):

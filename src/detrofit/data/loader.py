@@ -192,7 +192,7 @@ def _ignore_interrupts(worker: int) -> None:
     """Ctrl-C is for the main process, which then stops its workers; they would each print a traceback.
 
     So is a SIGTERM, which `timeout`, batch systems and launchers send to the whole group: a worker that it ended would
-    end the update that is being finished. A second one still ends a worker that the main process cannot stop otherwise.
+    end the update that is being finished. A second one ends a worker, as soon as it is in Python.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(signal.SIGTERM, signal.SIG_DFL))

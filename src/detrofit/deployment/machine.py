@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,13 @@ _INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8"
 
 
 def describe_machine() -> dict[str, Any]:
-    """The processor, the cores that this process may use, how busy they were, and the versions that matter.
-
-    A graphics card is named where this process has torch, which knows.
-    """
+    """The processor, the cores that this process may use, how busy they were, and the versions that matter."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     processor, flags = _processor()
     return {
         "processor": processor,
         "instructions": [name for name in _INSTRUCTION_SETS if name in flags],
         "cores": usable,
-        **_graphics(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -63,13 +58,6 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _graphics() -> dict[str, str]:
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return {}
-    return {"graphics": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
 
 
 def _processor() -> tuple[str, set[str]]:

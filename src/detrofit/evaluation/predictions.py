@@ -76,8 +76,8 @@ class Predictions:
         Where an id could be taken for the number that another picture's name is, with file_name.
         """
         records: list[dict[str, Any]] = []
-        by_number = _ids_by_number(index)
-        named = any(by_number.get(number, number) != number for number in index.image_ids.tolist())
+        by_number = _ids_by_number(index) if _is_numbered_by_name(index) else {}
+        named = any(number != image_id for number, image_id in by_number.items())
         for image_index in sorted(self._images):
             boxes, scores, labels = self._images[image_index]
             image: dict[str, Any] = {"image_id": int(index.image_ids[image_index])}
@@ -151,14 +151,21 @@ def _refuse_ambiguous(path: str | Path, records: Sequence[dict[str, Any]], index
 
     Data in YOLO's and VOC's form have no ids, and get 1, 2, 3 by name; other programs number their pictures otherwise.
     """
-    ids, by_number = set(index.image_ids.tolist()), _ids_by_number(index)
-    given = {record["image_id"] for record in records if "file_name" not in record}
+    if not _is_numbered_by_name(index):  # the ids are the data's own
+        return
+    ids, by_number, known = set(index.image_ids.tolist()), _ids_by_number(index), _ids_by_any_name(index)
+    given = {record["image_id"] for record in records if record.get("file_name") not in known}
     if given and given <= ids and given <= by_number.keys() and any(by_number[each] != each for each in given):
         one = next(each for each in sorted(given) if by_number[each] != each)
         raise DetrofitError(
             f"{path} does not say whether image_id {one} is the picture '{one}' or the one of that place in the list; "
             "give each result a file_name, too"
         )
+
+
+def _is_numbered_by_name(index: DetectionIndex) -> bool:
+    names = index.names()
+    return index.image_ids.tolist() == list(range(1, len(names) + 1)) and names == sorted(names)
 
 
 def _ids_by_any_name(index: DetectionIndex) -> dict[Any, int]:

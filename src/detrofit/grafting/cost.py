@@ -190,7 +190,10 @@ def _export(workshop: Workshop, target: Path, model: RTDETR) -> None:
         return
     from detrofit.deployment.onnx import ExportOptions, write_onnx
 
-    onnx_file = target.with_name(f"{target.stem}.onnx")
+    # For OpenVINO it is only on the way; a file of that name may be what ONNX Runtime was timed with.
+    onnx_file = (
+        target if workshop.settings.runtime == "onnxruntime" else target.with_name(f"{target.stem}.partial.onnx")
+    )
     write_onnx(onnx_file, model, workshop.info, ExportOptions(size=workshop.size))
     if workshop.settings.runtime == "openvino":
         from detrofit.deployment.openvino import write_openvino

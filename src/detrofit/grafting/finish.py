@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -24,9 +26,9 @@ def finish(workshop: Workshop, scorer: Scorer, files: Mapping[str, Path], epochs
     """Fine-tune model files by name; for each the best file (on the search split) and its score."""
     found: dict[str, dict[str, Any]] = {}
     for name, file in files.items():
-        record = f"finish/{name}-{epochs}.json"
+        run = workshop.folder / "finish" / f"{name}-{epochs}{_mark(workshop.settings.recipe)}"
+        record = f"finish/{run.name}.json"
         if not workshop.record(record):
-            run = workshop.folder / "finish" / f"{name}-{epochs}"
             best = train_in(run, _experiment(workshop, file, run, epochs))
             workshop.look(len(read_metrics(run / METRICS)))  # each chose whether it is the best so far
             score = scorer.score(workshop.devices.place(load_model(best, plugins=workshop.settings.plugins)))
@@ -36,11 +38,17 @@ def finish(workshop: Workshop, scorer: Scorer, files: Mapping[str, Path], epochs
     return found
 
 
+def _mark(recipe: Mapping[str, Any]) -> str:
+    """What tells the fine-tunings of one recipe from those of another; the defaults have none."""
+    return (
+        f"-{hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode()).hexdigest()[:8]}" if recipe else ""
+    )
+
+
 def _experiment(workshop: Workshop, file: Path, run: Path, epochs: int) -> Experiment:
     values, recipe = rebuild(file, workshop.settings.plugins), workshop.settings.recipe
     model = load_model(file, plugins=workshop.settings.plugins)
     train = {"batch": min(BATCH, len(workshop.train)), **recipe.get("train", {})}
-    rates = {**train.get("lr_by_slot", {}), **full_rates(workshop.teacher, model, workshop.size)}
     values |= {
         "data": workshop.data_path,
         "seed": workshop.settings.seed,
@@ -54,7 +62,7 @@ def _experiment(workshop: Workshop, file: Path, run: Path, epochs: int) -> Exper
             "epochs": epochs,
             "teacher": workshop.file,
             "val_split": workshop.search.split,
-            "lr_by_slot": rates,
+            "lr_by_slot": full_rates(workshop.teacher, model, workshop.size),
         },
     }
     return Experiment.model_validate(values)

@@ -86,7 +86,7 @@ def _graft(workshop: Workshop, executor: OpenExecutor | None, check: Callable[[P
         costs = expected_costs(library, workshop.slots)
     with workshop.clock("assembling"):
         try:
-            assembled, sums = _choose(workshop, scorer, states, scores, costs)
+            assembled, sums = _choose(workshop, scorer, states, scores, costs, random_numbers)
         except BudgetError as error:
             raise BudgetError(f"{error}{_without_graft(workshop, knobs, costs[KEEP])}") from None
     if (winner := winner_of(workshop, assembled, costs[KEEP], random_numbers)) is not None:
@@ -103,14 +103,21 @@ def _graft(workshop: Workshop, executor: OpenExecutor | None, check: Callable[[P
 
 
 def _choose(
-    workshop: Workshop, scorer: Scorer, states: States, scores: Mapping[str, Score], costs: Mapping[str, Cost]
-) -> tuple[list[Assembled], dict[str, SumError]]:
+    workshop: Workshop, scorer: Scorer, states: States, scores: Mapping[str, Score], costs: Mapping[str, Cost],
+    control: Score,
+) -> tuple[list[Assembled], dict[str, SumError]]:  # fmt: skip
     """Choose, assemble and measure; correct the sums once by what was measured, and do it again.
 
     Gives all that was assembled, for earlier budgets too, and how far the sums of the first choices were off.
     """
-    options = _options(workshop, scores, costs)
-    first = _choices(workshop, options, costs[KEEP])
+    options, before = _options(workshop, scores, costs), choices_before(workshop)
+    try:
+        first = _choices(workshop, options, costs[KEEP])
+    except BudgetError:  # by sums: what was assembled for another budget may meet it all the same
+        earlier = assemble_choices(workshop, scorer, before, states, costs, scores)
+        if winner_of(workshop, earlier, costs[KEEP], control) is None:
+            raise
+        return earlier, {"loss": sum_error([]), "latency": sum_error([])}
     assembled = assemble_choices(workshop, scorer, first, states, costs, scores)
     teacher = costs[KEEP].latency
     losses = [(each.keys, each.predicted_loss, each.score.total) for each in assembled if each.sound]
@@ -124,7 +131,7 @@ def _choose(
         again = _choices(workshop, [_corrected(option, sums) for option in options], costs[KEEP])
     except BudgetError:
         again = []  # after the correction: what was found before stays
-    together = {choice.keys: choice for choice in (*choices_before(workshop), *first, *again)}
+    together = {choice.keys: choice for choice in (*before, *first, *again)}
     return assemble_choices(workshop, scorer, list(together.values()), states, costs, scores), sums
 
 

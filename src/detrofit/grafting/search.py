@@ -62,10 +62,8 @@ def search(
     teacher = train_in(out / TEACHER, load_experiment(values))
     trained = read_metrics(teacher.with_name(METRICS))[-1]["epoch"]
     epochs = settings.finish_epochs or max(1, round(FINISH_SHARE * trained))
-    recipe = {"train": experiment.train.model_dump(), "augment": experiment.augment.model_dump()}
-    settings = replace(
-        settings, finish_epochs=epochs, search_split=experiment.train.val_split, recipe=settings.recipe or recipe
-    )
+    split = experiment.train.val_split
+    settings = replace(settings, finish_epochs=epochs, search_split=split, recipe=_recipe(experiment))
     study_of = partial(study_values, experiment, teacher, epochs=epochs, seeds=seeds)
     result = graft(
         teacher, experiment.data, out / GRAFT, settings, executor=executor,
@@ -75,6 +73,13 @@ def search(
         return SearchResult(result, None)
     _run_study(study_of(_assembly_file(result)), out / STUDY, executor)
     return SearchResult(result, out / STUDY)
+
+
+def _recipe(experiment: Experiment) -> dict[str, Any]:
+    """How graft and original are fine-tuned, in the study, too: as the original was trained, but for what suits its
+    length or its parts alone."""
+    train = experiment.train.model_dump(mode="json", exclude=_OF_ITS_OWN)
+    return {"train": train, "augment": experiment.augment.model_dump(mode="json")}
 
 
 def _divided(experiment: Experiment, settings: GraftSettings, out: Path) -> Experiment:
@@ -126,20 +131,26 @@ def study_values(experiment: Experiment, teacher: Path, chosen: Path, epochs: in
         "retrofit": original["retrofit"],
         "weights": str(teacher),
         **{key: value for key, value in experiment.model_dump(mode="json").items() if key in _SHARED},
+        **_recipe(experiment),
     }
-    base = merge_dotted(base, {"train.epochs": epochs, "train.teacher": str(teacher)})
+    split = experiment.train.val_split
+    base = merge_dotted(base, {"train.epochs": epochs, "train.teacher": str(teacher), "train.val_split": split})
     grafted = rebuild(chosen, tuple(experiment.plugins))
     old, new = (load_model(file, plugins=experiment.plugins) for file in (teacher, chosen))
     rates = full_rates(old, new, read_info(teacher).input_size)
     changes = {
         **_only_new(grafted["retrofit"], base["retrofit"]),
         "weights": str(chosen),
-        "train.lr_by_slot": {**experiment.train.lr_by_slot, **rates},
+        "train.lr_by_slot": rates,
     }
     return {**base, "seeds": seeds, "variants": {"grafted": changes}}
 
 
-_SHARED = ("data", "imgsz", "plugins", "device", "workers", "augment", "train")
+_SHARED = ("data", "imgsz", "plugins", "device", "workers")
+_OF_ITS_OWN = {
+    "epochs", "warmup_steps", "lr_by_slot", "freeze", "frozen_norms", "warm_start", "warm_start_steps", "val_split",
+    "teacher",
+}  # fmt: skip
 
 
 def _only_new(retrofit: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:

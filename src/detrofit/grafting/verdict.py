@@ -8,6 +8,7 @@ from typing import Any
 
 from detrofit.grafting.budget import Budget, limits
 from detrofit.grafting.library import KEEP
+from detrofit.grafting.score import LEAST_LOSS
 
 Results = dict[str, Any]
 Point = Mapping[str, Any]  # of the free knobs
@@ -107,7 +108,10 @@ def _why_keep(results: Results) -> str:
             "timing's uncertainty, whatever it saves in parameters or operations"
         )
     if not limit or not sound:
-        return f"nothing that was assembled is faster in {runtime} for sure and loses no more than chance"
+        return (
+            f"nothing that was assembled is faster in {runtime} for sure and known to lose next to nothing (no more "
+            f"than chance, and less than {LEAST_LOSS:.0%} of what random numbers lose)"
+        )
     near = min(sound, key=lambda each: _excess(each, results, limit))
     cost, share = near["cost"], near["cost"]["parameters"] / results["teacher"]["cost"]["parameters"]
     return (

@@ -23,7 +23,7 @@ class Backend(Protocol):
         threshold: the score from which on a detection is worth showing.
         max_detections: the most detections of one picture.
         batch: pictures that run at once; None where any number does.
-        device: where it runs, as in `cpu` or `cuda:0`.
+        device: where it runs, as in `cpu`, `cuda:0` or `cuda:0 (NVIDIA T4)`, to be read by people.
     """
 
     class_names: Sequence[str]

@@ -54,7 +54,7 @@ def train(experiment: Experiment, resume_from: Path | None = None) -> RunResult:
     """Train one model on one data set and leave everything in a run folder.
 
     Ctrl-C and SIGTERM end it after the update that is being made, with KeyboardInterrupt; the state is saved then. Of
-    several processes all end together, whichever gets the signal.
+    several processes all end together, whichever gets the signal, before the next update or validation.
     Raises DetrofitError for anything that a user can cause, before any work where that can be known.
     """
     with Interruption() as interruption, ExitStack() as held:
@@ -86,8 +86,7 @@ def _train_epoch(training: Training, epoch: int, interruption: Interruption, rep
     set_training_mode(training.model, training.frozen_norms)
     batches = training.loader.batches(epoch, progress.step_in_epoch * settings.accumulate, strong)
     for group in _grouped(batches, settings.accumulate):
-        if interruption.by_agreement and training.devices.any_of_all(interruption.asked):
-            raise KeyboardInterrupt
+        _stop_together(training, interruption)
         with interruption.held_back():
             set_learning_rate(training.optimizer, plan.lr_factor(progress.step))
             losses = training.stepper.update(group, progress.step, several_sizes=strong)
@@ -99,6 +98,7 @@ def _train_epoch(training: Training, epoch: int, interruption: Interruption, rep
         if progress.step % settings.save_every == 0 and not guard.in_a_row:
             training.keeper.save(progress)
     pace.seconds += time.perf_counter() - started
+    _stop_together(training, interruption)
     if (epoch + 1) % settings.val_every == 0 or epoch + 1 == plan.epochs:
         evaluation = training.keeper.validate(progress)
         reporter.say(_epoch_line(epoch, plan, progress, evaluation))
@@ -106,6 +106,12 @@ def _train_epoch(training: Training, epoch: int, interruption: Interruption, rep
         progress.epoch, progress.step_in_epoch = epoch + 1, 0
         progress.sums, progress.steps_summed = {}, 0
         training.keeper.save(progress)
+
+
+def _stop_together(training: Training, interruption: Interruption) -> None:
+    """KeyboardInterrupt in all of several processes where any of them was asked to stop."""
+    if interruption.by_agreement and training.devices.any_of_all(interruption.asked):
+        raise KeyboardInterrupt
 
 
 def _grouped(batches: Iterator[Batch], count: int) -> Iterator[list[Batch]]:

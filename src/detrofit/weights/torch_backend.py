@@ -43,6 +43,8 @@ class TorchBackend:
         self.input_size, self.threshold = info.input_size, info.threshold
         self._device = _open_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.device = str(self._device)
+        if self._device.type == "cuda":
+            self.device += f" ({torch.cuda.get_device_name(self._device)})"
         self.half = bool(half)
         model = load_model(path, plugins=plugins)
         self.model = (fuse(model) if fused else model).to(self._device).to(memory_format=torch.channels_last)
