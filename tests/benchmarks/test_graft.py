@@ -215,11 +215,13 @@ def test_the_teacher_benchmark_can_be_done(
     monkeypatch.setattr(teacher, "STUDENT", {**teacher.STUDENT, "model": model, "device": "cpu", "workers": 0})
     monkeypatch.setattr(teacher, "TEACHER", {**teacher.TEACHER, "model": "rtdetr-n"})
     monkeypatch.setattr(teacher, "ROUNDS", 3)
+    monkeypatch.setattr(teacher, "RECORD", tmp_path / "record.json")  # not the one that the docs are made of
     options = ["--data", data / "demo", "--runs", tmp_path / "runs", "--seeds", 1, "--epochs", 1, "--imgsz", 64]
     assert run(teacher, monkeypatch, *options) == 0
     assert "an update takes" in capsys.readouterr().out
     study = json.loads((tmp_path / "runs" / "study" / "results.json").read_text())
     assert all(line["done"] == 1 for line in study["variants"]), study["variants"]
+    assert json.loads((tmp_path / "record.json").read_text())["seeds"] == [0]
     taught = load_config(tmp_path / "runs" / "teacher")
     assert taught["retrofit"] == {} and study["variants"][1]["name"] == "taught"
 
