@@ -47,8 +47,8 @@ from graft_bench import (
     read_record,
     scored,
 )
-from graft_knobs import with_knobs
-from graft_rivals import RIVALS, random_choices, rival, rivals_timed
+from graft_knobs import SMALLER, with_knobs
+from graft_rivals import FINISHED, RIVALS, random_choices, rival, rivals_finished, rivals_timed
 from graft_tables import table
 
 from detrofit.config.load import load_experiment
@@ -95,6 +95,7 @@ REPLACED = {
 }
 CONTROLS = ("stages 3 and 4", "all stages", "neck")
 KNOBS_OF = (("stages 3 and 4",), ("stages 3 and 4", "neck"))
+FOLDERS = {"graft": "", AGAIN: "", "uniform": ", uniform", SMALLER: ", uniform", FINISHED: ", fine-tuned"}  # and notes
 TUNED = (*CONTROLS, "stage 4", "stages 2 to 4")  # the growing share of the backbone, and the neck
 
 
@@ -254,7 +255,7 @@ def _tau(entries: list[Row], score: str) -> Row | None:
 def test(bench: Bench) -> Row:
     """Every model of this teacher on the test split, once; of a graft that is gone, what was chosen of it."""
     again, files = made_again(bench), {"teacher": bench.teacher}  # which comes first: others are held against it
-    for folder, note in (("graft", ""), (AGAIN, ""), ("uniform", ", uniform")):
+    for folder, note in FOLDERS.items():
         for path in sorted((bench.folder / folder / "assemblies").glob("*.safetensors")):
             files[f"{path.stem}{note}, no fine-tuning"] = path
         for path in sorted((bench.folder / folder / "finish").glob(f"*/{BEST}")):
@@ -281,6 +282,7 @@ STEPS: dict[str, Callable[[Bench], Row]] = {
     "knobs": knobs,
     **{f"rival {label}": partial(rival, label=label) for label in RIVALS},
     "rivals timed": rivals_timed,
+    FINISHED: rivals_finished,
     **{f"replaced {label}": partial(replaced, label=label) for label in REPLACED if label not in CONTROLS},
     "test": test,
 }

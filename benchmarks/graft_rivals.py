@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from detrofit.errors import DetrofitError
 from detrofit.grafting.assemble import find_candidates
 from detrofit.grafting.choice import Choice
 from detrofit.grafting.cost import Cost, cost_models
-from detrofit.grafting.finish import retrofit_of
+from detrofit.grafting.finish import finish, retrofit_of
 from detrofit.grafting.library import KEEP, trained_student
-from detrofit.grafting.score import Score
+from detrofit.grafting.score import Score, Scorer
 from detrofit.grafting.swap_sets import draw_candidates
 from detrofit.grafting.workshop import Workshop
 from detrofit.model.build import assemble
@@ -36,6 +37,7 @@ TRAINED = (
     "uniformly narrower",
 )
 RIVALS = ("free knobs", *TRAINED)
+FINISHED = "rivals finished"  # a step, and its folder
 
 
 def random_choices(
@@ -76,10 +78,22 @@ def rival(bench: Bench, label: str) -> Row:
 def rivals_timed(bench: Bench) -> Row:
     """The latency of each trained rival, in turns with the teacher, as that of grafts."""
     workshop = bench.tool("rivals timed")
-    files = {label: file for label in TRAINED if (file := bench.folder / f"rival {label}" / BEST).exists()}
     teacher = Cost(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0, 0)  # milliseconds are in units of its own
-    costs, _ = cost_models(workshop, files, {KEEP: teacher}, {})
+    costs, _ = cost_models(workshop, _trained(bench), {KEEP: teacher}, {})
     return {label: asdict(cost) for label, cost in costs.items()}
+
+
+def rivals_finished(bench: Bench) -> Row:
+    """Each trained rival after the short fine-tuning that grafts have, on the same teacher's queries."""
+    workshop = bench.tool(FINISHED)
+    finished = finish(workshop, Scorer(workshop), _trained(bench), bench.finish_epochs)
+    return {label: asdict(each["score"]) for label, each in finished.items()}
+
+
+def _trained(bench: Bench) -> dict[str, Path]:
+    """The model files of the trained rivals that are done."""
+    files = {label: bench.folder / f"rival {label}" / BEST for label in TRAINED}
+    return {label: file for label, file in files.items() if file.exists()}
 
 
 def reference(grafted: Row) -> Row:

@@ -149,6 +149,8 @@ def _table_rows(name: str, record: dict[str, Row]) -> Iterator[list[str]]:
             label = part.partition("/rival ")[2]
             cost = record.get(f"{name}/rivals timed", {}).get(label)
             yield row(label, rival["val AP"], cost, test=f"rival {label}", minutes=rival["minutes"], **_size(rival))
+            if finished := record.get(f"{name}/rivals finished", {}).get(label):
+                yield row(f"{label}, fine-tuned", finished["ap"], cost, test=f"{label}, fine-tuned", **_size(rival))
 
 
 def _passes(row: Callable[..., list[str]], label: str, replaced: Row) -> Iterator[list[str]]:

@@ -70,7 +70,8 @@ def test_every_part_of_the_graft_benchmark_can_be_done(
     monkeypatch.setattr(graft, "FEWEST_FOR_TAU", 1)
     monkeypatch.setattr(graft, "CONTROLS", ("stages 3 and 4",))
     monkeypatch.setattr(graft, "KNOBS_OF", (("stages 3 and 4",),))
-    monkeypatch.setattr(script("graft_knobs"), "KNOBS", ((20, 1), (10, 1)))
+    for name, settings in (("KNOBS", ((20, 1), (10, 1))), ("WITH_FEWER_PIXELS", ((10, 1),))):
+        monkeypatch.setattr(script("graft_knobs"), name, settings)
     left_out = {f"replaced {label}" for label in graft.REPLACED if label not in ("stage 4", "stages 3 and 4")}
     steps = {name: step for name, step in graft.STEPS.items() if name not in left_out}
     monkeypatch.setattr(graft, "STEPS", steps)
@@ -81,8 +82,10 @@ def test_every_part_of_the_graft_benchmark_can_be_done(
     done = json.loads(record.read_text())
     assert list(done) == [f"demo-0/{step}" for step in steps]
     knobs = done["demo-0/knobs"]["knobs"]
-    assert [*knobs] == [f"{source}, {queries} queries, 1 layers" for source in ("teacher", "stages 3 and 4")
-                        for queries in (20, 10)]  # fmt: skip
+    sources = ("teacher", "stages 3 and 4")
+    turned = [f"{source}, {queries} queries, 1 layers" for source in sources for queries in (20, 10)]
+    turned += [f"{source}, 10 queries, 1 layers, 32 x 32 pixels" for source in sources]
+    assert [*knobs] == turned
     assert all(0 < each["cost"]["ratio_low"] < each["cost"]["ratio_high"] for each in knobs.values())
     assert done["demo-0/graft"]["winner"].startswith("graft-") and done["demo-0/graft"]["missed"] is None
     winner, whole_stage = done["demo-0/graft"]["winner"], done["demo-0/replaced stage 4"]["name"]
@@ -92,7 +95,10 @@ def test_every_part_of_the_graft_benchmark_can_be_done(
     assert "nothing meets the budget 0.1xparams" in done["demo-0/fewer parameters"]["missed"]
     assert done["demo-0/test"]["teacher"]["less the teacher's"] == [0.0, 0.0]
     timed = done["demo-0/rivals timed"]
-    assert all(timed[label]["ratio_low"] > 0 for label in script("graft_rivals").TRAINED)
+    rivals = script("graft_rivals").TRAINED
+    assert all(timed[label]["ratio_low"] > 0 for label in rivals)
+    assert all(done["demo-0/rivals finished"][label]["ap"] >= 0 for label in rivals)
+    assert {f"{label}, fine-tuned" for label in rivals} <= done["demo-0/test"].keys()
     narrower = done["demo-0/rival uniformly narrower"]["parameters"]
     chosen = done["demo-0/rival the chosen parts from random numbers"]["parameters"]
     assert abs(narrower - chosen) < 0.05 * chosen
