@@ -12,7 +12,6 @@ from graft_bench import Bench, Row
 from detrofit.deployment.export import write_exported
 from detrofit.deployment.latency import measure
 from detrofit.deployment.onnx import ExportOptions
-from detrofit.grafting.cost import timed_picture
 from detrofit.grafting.finish import finish
 from detrofit.grafting.score import Scorer
 from detrofit.grafting.workshop import Workshop, open_workshop
@@ -73,7 +72,7 @@ def _ratios(bench: Bench, workshop: Workshop, files: Mapping[str, Path]) -> dict
     written = [exported / f"{number}.xml" for number in range(len(files))]
     for target, file in zip(written, files.values(), strict=True):
         write_exported(target, file=file, format_="openvino", options=options)
-    timed = measure(written, timed_picture(workshop), workshop.settings.rounds).files
+    timed = measure(written, None, workshop.settings.rounds).files
     return {
         name: {"ratio": each.ratio.median, "ratio_low": each.ratio.low, "ratio_high": each.ratio.high}
         for name, each in zip(files, timed, strict=True)

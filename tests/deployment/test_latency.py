@@ -78,6 +78,18 @@ def test_many_files_are_timed_few_at_a_time_each_beside_the_first(
     assert result.files[0].ratio == Spread(1, 1, 1, 1) and all(each.ratio.median > 0 for each in result.files)
 
 
+def test_without_a_picture_each_model_is_timed_on_one_of_its_own_size(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, info, smaller = load_model(model_file), read_info(model_file), tmp_path / "smaller.safetensors"
+    save_model(smaller, model, replace(info, input_size=(32, 64)))
+    drawn, draw = [], latency.drawn_picture
+    monkeypatch.setattr(latency, "drawn_picture", lambda size: drawn.append(draw(size).shape) or draw(size))
+    result = measure([model_file, smaller], None, 6)
+    assert drawn == [(*info.input_size, 3), (32, 64, 3)]
+    assert [each.input_size for each in result.files] == [info.input_size, (32, 64)]
+
+
 def test_bench_needs_the_base_install_alone_and_writes_what_reports_read(onnx_file: Path, tmp_path: Path) -> None:
     for name in ("torch", "torchvision", "timm", "accelerate", "scipy", "onnx", "openvino", "faster_coco_eval"):
         (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} is blocked')")

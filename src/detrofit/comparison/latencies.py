@@ -15,8 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from detrofit.comparison.study import Variant
 from detrofit.config.schema import Experiment
 from detrofit.errors import DetrofitError
@@ -55,9 +53,9 @@ def measure_latencies(
 ) -> Measurement:
     """Export every variant to every runtime installed, into `folder`, and time those of one runtime in turns.
 
-    The base comes first, and all ratios are to it. A picture of the base's input size lies in memory, so that decoding
-    counts for nothing. A variant that cannot be exported to a runtime, or differs from its model there, is left out
-    with a note.
+    The base comes first, and all ratios are to it. A picture of each variant's own input size lies in memory, so that
+    decoding and resizing count for nothing. A variant that cannot be exported to a runtime, or differs from its model
+    there, is left out with a note.
 
     Args:
         trained: name to model file; for a variant without one (it was trained elsewhere) random weights are timed, and
@@ -127,9 +125,7 @@ def _time_in_turns(
 
     from detrofit.deployment.latency import measure, timing_device
 
-    height, width = base.imgsz
-    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    benchmark = measure(list(files.values()), picture, rounds, device=timing_device(base.device, runtime))
+    benchmark = measure(list(files.values()), None, rounds, device=timing_device(base.device, runtime))
     entries = [_entry(name, runtime, asdict(each)) for name, each in zip(files, benchmark.files, strict=True)]
     return entries, {**benchmark.machine, "torch_threads": torch.get_num_threads()}
 

@@ -84,14 +84,16 @@ def timing_device(device: str, runtime: str) -> str | None:
     return None if device == "auto" or (runtime != "torch" and device != "cpu") else device
 
 
-def measure(files: Sequence[Path], picture: PictureSource, rounds: int = 50, *, device: str | None = None) -> Benchmark:
+def measure(
+    files: Sequence[Path], picture: PictureSource | None, rounds: int = 50, *, device: str | None = None
+) -> Benchmark:
     """Time model files with the runtime of each, on one picture, in turns; see `measure_subjects`."""
     return measure_subjects([Subject(file.stem, file) for file in files], picture, rounds, device=device)
 
 
 def measure_subjects(
     subjects: Sequence[Subject],
-    picture: PictureSource,
+    picture: PictureSource | None,
     rounds: int = 50,
     *,
     batch: int = 1,
@@ -104,7 +106,8 @@ def measure_subjects(
     More than `TOGETHER` are timed in groups, each with the first subject in it, which ratios are to.
 
     Args:
-        picture: seen `batch` times at once.
+        picture: seen `batch` times at once; None for one in memory of each model's own input size, so that none has to
+            resize it.
         device: as far as a runtime has it, see `timing_device`.
         threads: of each runtime; None for as many as it thinks best.
         fresh_processes: new processes to start for each, whose median cold start counts; then `picture` is the bytes of
@@ -120,7 +123,7 @@ def measure_subjects(
     groups = [others[start : start + fewer] for start in range(0, len(others), fewer)] or [[]]
     latencies: list[FileLatency] = []
     for group in groups:
-        timers = [_Timer(each, [picture] * batch, device, threads) for each in (reference, *group)]
+        timers = [_Timer(each, picture, batch, device, threads) for each in (reference, *group)]
         samples = take_turns([timer.run for timer in timers], rounds)
         for place in range(bool(latencies), len(timers)):  # the first subject counts in the first group
             first = firsts[len(latencies)]
@@ -128,8 +131,13 @@ def measure_subjects(
     return Benchmark(rounds, WARM_UP, batch, threads, machine, latencies)
 
 
+def drawn_picture(size: tuple[int, int]) -> np.ndarray:
+    """A picture of random numbers of that height and width, uint8 `[H,W,3]`."""
+    return np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+
+
 def _first(
-    subject: Subject, picture: PictureSource, device: str | None, threads: int | None, processes: int
+    subject: Subject, picture: PictureSource | None, device: str | None, threads: int | None, processes: int
 ) -> FirstPicture | None:
     if not processes or not isinstance(picture, bytes):
         return None
@@ -159,14 +167,14 @@ class _Timer:
     """One subject, opened and run once."""
 
     def __init__(
-        self, subject: Subject, pictures: list[PictureSource], device: str | None, threads: int | None
+        self, subject: Subject, picture: PictureSource | None, batch: int, device: str | None, threads: int | None
     ) -> None:
         started = time.perf_counter()
         self.subject = subject
         detector = subject.detector(timing_device(device or "auto", subject.runtime), threads)
         self.backend = detector.backend = _TimedBackend(detector.backend)
-        self._detect = partial(detector, pictures, batch=len(pictures))
-        self.batch = len(pictures)
+        picture = drawn_picture(self.backend.input_size) if picture is None else picture
+        self._detect, self.batch = partial(detector, [picture] * batch, batch=batch), batch
         self._detect()
         self.open_ms = (time.perf_counter() - started) * 1e3
 

@@ -38,7 +38,8 @@ Times = tuple[float, float, float, float, float, float]  # a latency and a ratio
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs; latency in milliseconds from a picture in memory to detections, batch 1, with 95 % interval.
+    """What a model costs; latency in milliseconds from a picture in memory, of the model's input size, to detections,
+    batch 1, with 95 % interval.
 
     `ratio` is its latency over the teacher's, paired by rounds, also with an interval; `latency` is that times the
     teacher's median over all groups of the library, so that models of different rounds can be compared. Parameters and
@@ -147,11 +148,6 @@ def timing(workshop: Workshop) -> dict[str, Any]:
     return {"runtime": settings.runtime, "device": timed_on(workshop), "rounds": settings.rounds}
 
 
-def timed_picture(workshop: Workshop) -> np.ndarray:
-    """The picture in memory that models are timed on, uint8 `[H,W,3]` of the model's input size."""
-    return np.random.default_rng(0).integers(0, 256, (*workshop.size, 3), np.uint8)
-
-
 def _export_all(
     workshop: Workshop, makers: Mapping[str, Maker], timed: Container[str] = ()
 ) -> tuple[dict[str, Path], dict[str, tuple[int, int]]]:
@@ -217,7 +213,7 @@ def _timed(workshop: Workshop, files: Mapping[str, Path], name: str) -> dict[str
         for start in range(0, len(others), AT_A_TIME):
             group = others[start : start + AT_A_TIME]
             turns = [files[KEEP], *(files[key] for key in group)]
-            teacher, *rest = measure(turns, timed_picture(workshop), settings.rounds, device=timed_on(workshop)).files
+            teacher, *rest = measure(turns, None, settings.rounds, device=timed_on(workshop)).files
             record["teacher"].append([teacher.median, teacher.low, teacher.high])
             for key, each in zip(group, rest):
                 record["ratios"][key] = [each.ratio.median, each.ratio.low, each.ratio.high]

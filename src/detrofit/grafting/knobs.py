@@ -7,7 +7,7 @@ from typing import Any
 from detrofit.deployment.trade.output import as_json
 from detrofit.deployment.trade.run import TradeSettings, trade
 from detrofit.deployment.trade.timing import FORMATS
-from detrofit.grafting.cost import timed_here, timed_picture, timing
+from detrofit.grafting.cost import timed_here, timing
 from detrofit.grafting.workshop import Workshop
 from detrofit.model.costs import count_parameters
 from detrofit.model.fuse import fuse
@@ -19,8 +19,8 @@ FILE = "knobs.json"
 def free_knobs(workshop: Workshop) -> list[dict[str, Any]]:
     """The front of the free knobs, fastest first: each with AP on the search split, latency as a share, parameters.
 
-    The curve that grafting must beat. The share is of the model as trained, timed on the picture that grafts are, on
-    this machine and device: of others it is measured anew.
+    The curve that grafting must beat. The share is of the model as trained, timed as grafts are, on this machine and
+    device: of others it is measured anew.
     """
     settings, known = workshop.settings, workshop.record(FILE)
     if not timed_here(workshop, known):
@@ -35,7 +35,7 @@ def free_knobs(workshop: Workshop) -> list[dict[str, Any]]:
                 batch=settings.batch,
                 workers=settings.workers,
                 rounds=settings.rounds,
-                picture=timed_picture(workshop),
+                from_file=False,
                 plugins=settings.plugins,
             ),
         )

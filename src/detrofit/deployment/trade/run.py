@@ -21,7 +21,6 @@ from detrofit.deployment.trade.choice import TradePoint, best_within, pareto_fro
 from detrofit.deployment.trade.points import Knobs, Point, as_trained, grid
 from detrofit.deployment.trade.timing import Bench, PointLatency, TradeFormat, read_bench, time_points, write_point
 from detrofit.errors import DetrofitError
-from detrofit.pictures import PictureSource
 from detrofit.runtime.backends import open_backend
 from detrofit.training.devices import Devices
 from detrofit.training.prepare import check_objects
@@ -52,7 +51,8 @@ class TradeSettings:
         split: decides; the test split is refused.
         batch, workers: pictures at a time, and processes that load them.
         plugins: files with parts of one's own.
-        picture: what is timed; by default the file of the split's first picture, so that decoding counts.
+        from_file: time the file of the split's first picture, decoding and resizing included; else a picture in memory
+            of each point's own size.
     """
 
     knobs: Knobs = ALL_KNOBS
@@ -65,7 +65,7 @@ class TradeSettings:
     batch: int = 8
     workers: int | None = None
     plugins: Iterable[Path] = ()
-    picture: PictureSource | None = None
+    from_file: bool = True
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class _Session:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="detrofit-trade-")))
             files, failures = self._write_points(folder, progress)
             task = progress.add_task("timing", total=len(files) - 1)
-            picture = self.index.path(0) if self.settings.picture is None else self.settings.picture
+            picture = self.index.path(0) if self.settings.from_file else None
             known, machine = time_points(
                 files, picture, self.settings.rounds, self.timed_on, lambda done: progress.advance(task, done)
             )

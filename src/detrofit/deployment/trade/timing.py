@@ -52,7 +52,7 @@ def write_point(
 
 def time_points(
     files: Sequence[tuple[Point, Path]],
-    picture: PictureSource,
+    picture: PictureSource | None,
     rounds: int,
     device: str | None,
     advance: Callable[[int], None] = lambda done: None,
@@ -60,7 +60,7 @@ def time_points(
     """Time each point's file in turns with the first one, which is in every group; also the machine's description.
 
     A point's time is its ratio to the first file, of the same rounds, times the first one's median over all groups:
-    what else the machine did in the meantime hits both.
+    what else the machine did in the meantime hits both. The picture is as `measure_subjects` takes it.
     """
     (first, reference), *others = files
     groups = [others[start : start + GROUP - 1] for start in range(0, len(others), GROUP - 1)] or [[]]
