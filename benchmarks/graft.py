@@ -72,12 +72,10 @@ from detrofit.grafting.runs import first_difference
 from detrofit.grafting.score import Scorer, score_library, settled
 from detrofit.grafting.training import States, train_library
 from detrofit.grafting.workshop import Workshop
-from detrofit.model.costs import count_parameters
 from detrofit.parts.retrofit import expand_address
 from detrofit.training.run_folder import BEST, METRICS, RunFolder, read_config
 from detrofit.training.score import score_file
 from detrofit.training.state import FILE as STATE
-from detrofit.weights.model_file import load_model
 
 UNIFORM: dict[str, Any] = {"slots": (BLOCKS, NECK), "candidates": (EXTRADW, NARROW)}  # one candidate a slot
 BUDGET, FEWER_PARAMETERS = "0.7x", "0.6xparams"
@@ -95,7 +93,8 @@ REPLACED = {
 }
 CONTROLS = ("stages 3 and 4", "all stages", "neck")
 KNOBS_OF = (("stages 3 and 4",), ("stages 3 and 4", "neck"))
-FOLDERS = {"graft": "", AGAIN: "", "uniform": ", uniform", SMALLER: ", uniform", FINISHED: ", fine-tuned"}  # and notes
+# Where a teacher's models are, and what is added to their names on the test split to tell them apart.
+FOLDERS = {"graft": "", AGAIN: "", "uniform": ", uniform", SMALLER: ", uniform", FINISHED: ", fine-tuned"}
 TUNED = (*CONTROLS, "stage 4", "stages 2 to 4")  # the growing share of the backbone, and the neck
 
 
@@ -157,7 +156,7 @@ def replaced(bench: Bench, label: str) -> Row:
 
 
 def knobs(bench: Bench) -> Row:
-    """Fewer queries and layers of the teacher, of the graft that keeps most, and of the fastest that it can be."""
+    """Fewer pixels, queries and layers of the teacher, the graft that keeps most, and the fastest that it can be."""
     workshop = bench.workshop("uniform", **UNIFORM)
     scorer = Scorer(workshop)
     states, _ = train_library(workshop)
@@ -267,7 +266,6 @@ def test(bench: Bench) -> Row:
         assert evaluation is not None
         drawn[label] = drawn_ap(index, Predictions.read(out / "predictions.json", index))
         rows[label] = {key: evaluation.summary[key] for key in ("AP", "AP50")}
-        rows[label]["parameters"] = count_parameters(load_model(file))
         rows[label]["less the teacher's"] = difference_interval(drawn["teacher"], drawn[label])
     return rows | ({"made again": again} if again else {})
 

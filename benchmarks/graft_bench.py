@@ -15,6 +15,7 @@ from detrofit.evaluation.curves import read_metrics
 from detrofit.grafting.runs import train_in
 from detrofit.grafting.workshop import GraftSettings, Workshop, open_workshop
 from detrofit.model.costs import count_parameters
+from detrofit.model.fuse import fuse
 from detrofit.training.run_folder import BEST, METRICS
 from detrofit.weights.model_file import load_model
 
@@ -87,10 +88,10 @@ class Bench:
 
 
 def scored(file: Path) -> Row:
-    """What a training came to, on its validation split."""
+    """What a training came to, on its validation split; parameters are those of the deploy form."""
     rows = read_metrics(file.with_name(METRICS))
     return {"val AP": max(row["AP"] for row in rows), "epochs": rows[-1]["epoch"],
-            "parameters": count_parameters(load_model(file))}  # fmt: skip
+            "parameters": count_parameters(fuse(load_model(file)))}  # fmt: skip
 
 
 def read_record(record: Path) -> dict[str, Row]:

@@ -16,34 +16,35 @@ from detrofit.grafting.finish import finish
 from detrofit.grafting.score import Scorer
 from detrofit.grafting.workshop import Workshop, open_workshop
 from detrofit.model.costs import count_parameters
+from detrofit.model.fuse import fuse
 from detrofit.weights.model_file import load_model, read_info, save_model
 from detrofit.weights.truncate import truncated
 
-Knobs = Sequence[tuple[int, int]]  # queries and decoder layers
-KNOBS: Knobs = ((100, 3), (50, 3), (25, 3), (50, 2), (25, 2))  # the first is rtdetr-n as it is
-WITH_FEWER_PIXELS: Knobs = ((50, 3), (25, 3))
+QueriesAndLayers = Sequence[tuple[int, int]]
+KNOBS: QueriesAndLayers = ((100, 3), (50, 3), (25, 3), (50, 2), (25, 2))  # the first is rtdetr-n as it is
+WITH_FEWER_PIXELS: QueriesAndLayers = ((50, 3), (25, 3))
 FEWER_PIXELS = 32  # of a side, the least that the network's strides allow
 SMALLER = "uniform, fewer pixels"  # a folder
 
 
 def with_knobs(bench: Bench, workshop: Workshop, sources: Mapping[str, Path]) -> Row:
-    """Of each source (the teacher, and grafts before any fine-tuning) all knobs: AP before and after fine-tuning,
-    parameters, and latency over that of the teacher as it is."""
+    """Of each source (the teacher, and grafts before any fine-tuning) `KNOBS`, and `WITH_FEWER_PIXELS` on these: AP
+    before and after fine-tuning, parameters of the deploy form, and latency over that of the teacher as it is."""
     files, rows = {"teacher": bench.teacher}, dict[str, Row]()
-    for each, knobs in ((workshop, KNOBS), (_smaller(bench, workshop), WITH_FEWER_PIXELS)):
-        turned = _turned(bench, each, sources, knobs)
-        scorer = Scorer(each)
-        before = {name: scorer.score(each.devices.place(load_model(file))).ap for name, file in turned.items()}
-        finished = finish(each, scorer, turned, bench.finish_epochs)
+    for shop, knobs in ((workshop, KNOBS), (_with_fewer_pixels(bench, workshop), WITH_FEWER_PIXELS)):
+        turned = _turned(bench, shop, sources, knobs)
+        scorer = Scorer(shop)
+        before = {name: scorer.score(shop.devices.place(load_model(file))).ap for name, file in turned.items()}
+        finished = finish(shop, scorer, turned, bench.finish_epochs)
         rows |= {name: {"before": before[name], "finished": asdict(finished[name]["score"])} for name in turned}
         files |= turned
     ratios = _ratios(bench, workshop, files)
     for name, row in rows.items():
-        row["cost"] = {**ratios[name], "parameters": count_parameters(load_model(files[name]))}
+        row["cost"] = {**ratios[name], "parameters": count_parameters(fuse(load_model(files[name])))}
     return {"knobs": rows}
 
 
-def _smaller(bench: Bench, workshop: Workshop) -> Workshop:
+def _with_fewer_pixels(bench: Bench, workshop: Workshop) -> Workshop:
     """The teacher as it is, on pictures of fewer pixels."""
     height, width = (side - FEWER_PIXELS for side in workshop.size)
     file = bench.folder / "knobs" / f"teacher, {height} x {width} pixels.safetensors"
@@ -51,7 +52,7 @@ def _smaller(bench: Bench, workshop: Workshop) -> Workshop:
     return open_workshop(file, bench.path, bench.folder / SMALLER, bench.settings())
 
 
-def _turned(bench: Bench, workshop: Workshop, sources: Mapping[str, Path], knobs: Knobs) -> dict[str, Path]:
+def _turned(bench: Bench, workshop: Workshop, sources: Mapping[str, Path], knobs: QueriesAndLayers) -> dict[str, Path]:
     """Model files by name: each source at the workshop's image size with each setting of the other knobs."""
     files: dict[str, Path] = {}
     teacher_size = read_info(bench.teacher).input_size

@@ -24,6 +24,7 @@ from detrofit.grafting.workshop import Workshop
 from detrofit.model.build import assemble
 from detrofit.model.costs import count_parameters
 from detrofit.model.detector import RTDETR
+from detrofit.model.fuse import fuse
 from detrofit.parts.retrofit import parse_retrofit
 from detrofit.randomness import derive_seed
 from detrofit.training.run_folder import BEST
@@ -91,9 +92,10 @@ def rivals_finished(bench: Bench) -> Row:
 
 
 def _trained(bench: Bench) -> dict[str, Path]:
-    """The model files of the trained rivals that are done."""
-    files = {label: bench.folder / f"rival {label}" / BEST for label in TRAINED}
-    return {label: file for label, file in files.items() if file.exists()}
+    """The model files of the trained rivals; DetrofitError where one has not been done."""
+    for label in TRAINED:
+        bench.row(f"rival {label}")
+    return {label: bench.folder / f"rival {label}" / BEST for label in TRAINED}
 
 
 def reference(grafted: Row) -> Row:
@@ -113,7 +115,7 @@ def _best_knobs(bench: Bench, points: list[Row], ratio: float) -> Row:
     model = truncated(load_model(bench.teacher), num_queries=best["num_queries"], decoder_layers=best["decoder_layers"])
     file = bench.folder / "rival free knobs" / BEST
     save_model(file, model, replace(read_info(bench.teacher), input_size=tuple(best["imgsz"])))
-    return {"val AP": best["ap"], "parameters": count_parameters(model), **best}
+    return {"val AP": best["ap"], "parameters": count_parameters(fuse(model)), **best}
 
 
 def _untrained(bench: Bench, keys: Sequence[str]) -> RTDETR:

@@ -87,7 +87,7 @@ def timing_device(device: str, runtime: str) -> str | None:
 def measure(
     files: Sequence[Path], picture: PictureSource | None, rounds: int = 50, *, device: str | None = None
 ) -> Benchmark:
-    """Time model files with the runtime of each, on one picture, in turns; see `measure_subjects`."""
+    """Time model files with the runtime of each, in turns; see `measure_subjects`."""
     return measure_subjects([Subject(file.stem, file) for file in files], picture, rounds, device=device)
 
 
@@ -101,7 +101,7 @@ def measure_subjects(
     threads: int | None = None,
     fresh_processes: int = 0,
 ) -> Benchmark:
-    """Time all subjects on one picture, in turns, so that whatever else the machine does hits them alike.
+    """Time all subjects in turns, so that whatever else the machine does hits them alike.
 
     More than `TOGETHER` are timed in groups, each with the first subject in it, which ratios are to.
 
@@ -173,10 +173,12 @@ class _Timer:
         self.subject = subject
         detector = subject.detector(timing_device(device or "auto", subject.runtime), threads)
         self.backend = detector.backend = _TimedBackend(detector.backend)
+        opened = time.perf_counter() - started
         picture = drawn_picture(self.backend.input_size) if picture is None else picture
+        started = time.perf_counter()
         self._detect, self.batch = partial(detector, [picture] * batch, batch=batch), batch
         self._detect()
-        self.open_ms = (time.perf_counter() - started) * 1e3
+        self.open_ms = (opened + time.perf_counter() - started) * 1e3
 
     def run(self) -> tuple[float, float, float, float]:
         """Milliseconds of each of `STEPS`."""

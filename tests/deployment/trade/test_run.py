@@ -11,6 +11,7 @@ import pytest
 from detrofit.cli.app import main
 from detrofit.data.demo import draw_demo_dataset
 from detrofit.data.demo_scenes import SHAPES
+from detrofit.data.open import open_dataset
 from detrofit.deployment.latency import FORMAT
 from detrofit.deployment.trade import run
 from detrofit.deployment.trade.points import Knobs
@@ -76,6 +77,20 @@ def test_an_exported_file_is_not_asked_for_a_gpu_that_its_runtime_lacks(file, da
     for format_ in ("openvino", "torch"):
         trade(file, data, tmp_path, TradeSettings(Knobs((TRAINED,), (10,), (1,)), format_, "cuda", workers=0))
     assert tried == devices == [None, "cuda"]
+
+
+@pytest.mark.parametrize("from_file", [True, False])
+def test_points_are_timed_on_a_file_or_on_pictures_of_their_own_size(from_file, file, data, tmp_path, monkeypatch):
+    pictures = []
+
+    def time_points(files, picture, rounds, device, advance):
+        pictures.append(picture)
+        return {}, {}
+
+    monkeypatch.setattr(run, "time_points", time_points)
+    knobs = Knobs((TRAINED,), (10,), (1,))
+    trade(file, data, tmp_path, TradeSettings(knobs, "torch", "cpu", workers=0, from_file=from_file))
+    assert pictures == [open_dataset(data).split("val").path(0) if from_file else None]
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ GROUP = 4  # files that are open at once, the model as trained among them
 
 @dataclass(frozen=True)
 class PointLatency:
-    """Milliseconds from a picture file to boxes: the median with its 95 % interval."""
+    """Milliseconds from a picture (a file, or in memory) to boxes: the median with its 95 % interval."""
 
     milliseconds: float
     low: float
