@@ -3,6 +3,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -119,6 +125,39 @@ def test_a_picture_that_cannot_be_read_is_one_line_that_names_it(tmp_path: Path,
         with pytest.raises(DetrofitError, match=r"scene 1.jpg is not a picture") as raised:
             list(batches)
         assert "\n" not in str(raised.value)
+
+
+HELD_AT_EXIT = """
+import pickle, signal, sys
+from detrofit.data.loader import EvaluationLoader
+held = EvaluationLoader(pickle.loads(bytes.fromhex(sys.argv[1])), (64, 64), 2, workers=2)
+batches = iter(held)
+next(batches)
+print("ready", flush=True)
+if "group" in sys.argv:
+    signal.sigwait({signal.SIGUSR1})
+print(len(list(batches)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the sender of a signal is not told")
+@pytest.mark.parametrize("group", [False, True])
+def test_workers_outlast_a_sigterm_to_the_group_and_end_with_the_process(index: DetectionIndex, group: bool) -> None:
+    block = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1}); "
+    block += "signal.signal(signal.SIGTERM, lambda *_: None)\n"
+    command = [sys.executable, "-c", block + HELD_AT_EXIT, pickle.dumps(index).hex(), *["group"] * group]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        if group:
+            os.killpg(process.pid, signal.SIGTERM)
+            time.sleep(0.5)  # a worker would have ended by now
+            process.send_signal(signal.SIGUSR1)
+        assert process.communicate(timeout=30)[0] == f"{-(-len(index) // 2) - 1}\n"
+        assert process.returncode == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_torch_keeps_its_threads_after_an_error() -> None:

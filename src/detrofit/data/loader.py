@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -183,19 +186,29 @@ def data_loader(
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=_leave_interruptions_to_the_main_process,
         multiprocessing_context=start_method if workers else None,
     )
 
 
-def _ignore_interrupts(worker: int) -> None:
+def _leave_interruptions_to_the_main_process(worker: int) -> None:
     """Ctrl-C is for the main process, which then stops its workers; they would each print a traceback.
 
     So is a SIGTERM, which `timeout`, batch systems and launchers send to the whole group: a worker that it ended would
-    end the update that is being finished. A second one ends a worker, as soon as it is in Python.
+    end the update that is being finished. The main process's own must end a worker: so it does when it exits while a
+    loader is still referred to, and waits for it. Who sent it only Linux tells; elsewhere torch's handler stays alone.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    if sys.platform == "linux":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_main_process_says_so, daemon=True).start()
+
+
+def _end_when_the_main_process_says_so() -> None:
+    assert sys.platform == "linux"
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)  # as torch's workers do; another status would be told as a failure
 
 
 def collate(samples: Sequence[Sample | LoadingFailure]) -> Batch | LoadingFailure:
