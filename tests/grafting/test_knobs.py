@@ -23,3 +23,12 @@ def test_the_free_knobs_of_another_machine_are_measured_anew(tmp_path, monkeypat
     machine["processor"] = "slow"
     free_knobs(workshop)
     assert workshop.looks == 2 and workshop.record("knobs.json")["machine"] == machine
+
+
+def test_the_fastest_comes_first_and_what_is_not_on_the_front_is_left_out(tmp_path, monkeypatch):
+    times, front = (20.0, 10.0, 15.0, 5.0), (True, False, True, True)
+    points = [{**POINT, "latency": {"milliseconds": time}, "on_front": on} for time, on in zip(times, front)]
+    monkeypatch.setattr(knobs, "trade", lambda *rest: SimpleNamespace(points=points))
+    monkeypatch.setattr(knobs, "_parameters", lambda *rest: 7)
+    monkeypatch.setattr(knobs, "as_json", lambda measured: {"machine": {}, "points": points})
+    assert [each["ratio"] for each in free_knobs(bare_workshop(tmp_path))] == [0.25, 0.75, 1.0]

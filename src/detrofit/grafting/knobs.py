@@ -43,7 +43,7 @@ def free_knobs(workshop: Workshop) -> list[dict[str, Any]]:
         workshop.look(len(measured.points))
         workshop.keep(FILE, known)
     base = known["points"][0]["latency"]
-    return [
+    front = [
         {
             **{key: each[key] for key in ("imgsz", "num_queries", "decoder_layers")},
             "ap": each["AP"],
@@ -53,6 +53,7 @@ def free_knobs(workshop: Workshop) -> list[dict[str, Any]]:
         for each in known["points"]
         if each["on_front"]
     ]
+    return sorted(front, key=lambda each: each["ratio"])
 
 
 def _parameters(workshop: Workshop, num_queries: int, decoder_layers: int) -> int:
