@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from detrofit.config.models import build
 from detrofit.data.demo_scenes import draw_scene
 from detrofit.model.detector import RTDETR
+from detrofit.model.postprocess import postprocess
 from detrofit.randomness import derive_seed
 from detrofit.weights.model_file import ModelInfo, save_model
+
+Module = TypeVar("Module", bound=nn.Module)
 
 CLASSES = ("cat", "dog", "owl")
 SIZE = (64, 96)
@@ -26,9 +29,22 @@ def draw_model(
     name: str, retrofit: Mapping[str, Any] | None = None, num_classes: int = len(CLASSES), **settings: Any
 ) -> RTDETR:
     """A model in eval mode with weights, biases and statistics that no initial value has."""
-    model = build(name, retrofit, num_classes=num_classes, settings={**FEW, **settings}).eval()
+    return drawn(build(name, retrofit, num_classes=num_classes, settings={**FEW, **settings}))
+
+
+def drawn(model: Module) -> Module:
+    """`model` itself, in eval mode, with such numbers."""
     model.load_state_dict({key: _draw(key, value) for key, value in model.state_dict().items()})
-    return model
+    return model.eval()
+
+
+@torch.no_grad()
+def detections_of(model: RTDETR, images: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """What torch finds in each of `images` `[B,3,H,W]`: boxes in pixels, scores, labels."""
+    size = torch.tensor([images.shape[2:]], dtype=torch.float32)
+    found = postprocess(model(torch.from_numpy(images)).prediction, size, model.frame.max_detections)
+    boxes, scores, labels = (each.numpy() for each in (found.boxes, found.scores, found.labels))
+    return list(zip(boxes, scores, labels))
 
 
 def _draw(name: str, like: Tensor) -> Tensor:

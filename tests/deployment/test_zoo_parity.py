@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from detrofit.config.models import model_names
-from detrofit.deployment.graph import ExportedGraph
 from detrofit.deployment.onnx import ExportOptions, write_onnx
 from detrofit.deployment.parity import differences, pair_detections
 from detrofit.runtime.backends import open_backend
 from detrofit.runtime.preprocess import to_batch
-from tests.deployment.models import draw_model, draw_pictures, model_info
+from tests.deployment.models import detections_of, draw_model, draw_pictures, model_info
 
 SIZE = (96, 128)  # a rectangle, whose position embedding is scrambled as published
 QUICK = ("rtdetr-n", "rtdetr-s")
@@ -25,26 +23,23 @@ BOX, SCORE = 1e-3 * max(SIZE), 1e-3
 @pytest.mark.parametrize("name", NAMES)
 def test_both_runtimes_find_what_torch_finds(name: str, tmp_path: Path) -> None:
     model = draw_model(name, decoder_layers=_layers(name))
-    file = tmp_path / "model.onnx"
-    write_onnx(file, model, model_info(name), ExportOptions(SIZE, batch=None))
-    files = [file]
+    files = [tmp_path / "model.onnx"]
+    write_onnx(files[0], model, model_info(name), ExportOptions(SIZE, batch=None))
     if _has_openvino():
         from detrofit.deployment.openvino import write_openvino
 
-        write_openvino(file.with_suffix(".xml"), file)
-        files.append(file.with_suffix(".xml"))
+        base, file = tmp_path / "base.onnx", tmp_path / "model.xml"
+        write_onnx(base, model, model_info(name), ExportOptions(SIZE, batch=None, sampler="gather"))
+        write_openvino(file, base)
+        files.append(file)
     images = to_batch(draw_pictures(2), SIZE)
-    with torch.inference_mode():
-        graph = ExportedGraph(model, SIZE, raw=False, sampler="grid").eval()
-        expected = [each.numpy() for each in graph(torch.from_numpy(images))]
+    expected = detections_of(model, images)
     for each in files:
         boxes, scores, labels = open_backend(each, "cpu", threads=1)(images)
-        sides = np.array([SIZE[1], SIZE[0]] * 2, np.float32)
-        for picture in range(len(images)):
-            ours = boxes[picture] * sides, scores[picture], labels[picture]
-            theirs = expected[0][picture], expected[1][picture], expected[2][picture]
+        boxes = boxes * np.array([SIZE[1], SIZE[0]] * 2, np.float32)
+        for theirs, *ours in zip(expected, boxes, scores, labels):
             pairs = pair_detections(theirs, ours)
-            assert len(pairs[0]) == len(scores[picture]), f"{each.suffix}: a detection has no partner of its class"
+            assert len(pairs[0]) == len(ours[1]), f"{each.suffix}: a detection has no partner of its class"
             box, score = differences(theirs, ours, pairs)
             assert box.max() < BOX and score.max() < SCORE, each.suffix
 

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 from detrofit.errors import DetrofitError
 
 DECODER = "/model/decoder/"  # how the exporter names what happens inside `ExportedGraph.model.decoder`
-# What is computed for each cell of the maps, and moves no box: projections to the decoder's width, and the values that
-# queries read.
-MAP_PROJECTION = re.compile(DECODER + r"(stride\d+|layer\d+/cross_attention/value_projection)/")
+# What is computed for each cell of the maps, and moves no box: projections to the decoder's width, what cells are
+# chosen by, and the values that queries read.
+MAP_PROJECTION = re.compile(
+    DECODER + r"(stride\d+|query_selection/projection|layer\d+/cross_attention/value_projection)/"
+)
 
 
 class Operation(NamedTuple):

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-from detrofit.model.deformable_attention import DeformableAttention, Shapes, surrounding_cells
+from detrofit.deployment.map_reading import Sampler, read_maps
 from detrofit.model.detector import RTDETR
 from detrofit.model.fuse import fuse
 from detrofit.model.postprocess import postprocess
-from detrofit.model.weighted_rows import weighted_rows
 from detrofit.runtime.exported import OUTPUTS
-
-Sampler = Literal["grid", "gather"]
 
 
 class ExportedGraph(nn.Module):
@@ -30,8 +25,7 @@ class ExportedGraph(nn.Module):
         super().__init__()
         self.model = fuse(model)
         self.raw, self.max_detections = raw, model.frame.max_detections
-        if sampler == "gather":
-            _read_by_gather(self.model)
+        read_maps(self.model.decoder, sampler)
         self.register_buffer("size", torch.tensor([size], dtype=torch.float32))
 
     @property
@@ -44,16 +38,3 @@ class ExportedGraph(nn.Module):
             return tuple(prediction)
         found = postprocess(prediction, self.size, self.max_detections)
         return found.boxes, found.scores, found.labels
-
-
-class _GatheringAttention(DeformableAttention):
-    """Bilinear sampling from the four cells around each point, for runtimes whose GridSample is wrong or missing."""
-
-    def _sample(self, value: Tensor, locations: Tensor, weights: Tensor, shapes: Shapes) -> Tensor:
-        return weighted_rows(value, *surrounding_cells(locations, weights, shapes, self.points))
-
-
-def _read_by_gather(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, DeformableAttention) and module.sampling == "bilinear":
-            module.__class__ = _GatheringAttention

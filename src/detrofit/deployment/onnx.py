@@ -12,8 +12,9 @@ import onnx
 import onnxruntime
 import torch
 
-from detrofit.deployment.graph import ExportedGraph, Sampler
+from detrofit.deployment.graph import ExportedGraph
 from detrofit.deployment.joined_maps import read_before_joining
+from detrofit.deployment.map_reading import Sampler
 from detrofit.errors import DetrofitError
 from detrofit.files import atomic_write
 from detrofit.model.costs import count_flops, count_parameters
@@ -40,7 +41,8 @@ class ExportOptions:
         size: height and width in pixels, multiples of 32; None for the size that it was trained at.
         batch: pictures at a time; None for any number.
         raw: logits and boxes of all queries instead of detections.
-        sampler: grid reads between cells with GridSample; gather does without that operator.
+        sampler: grid reads between cells with GridSample; gather does without that operator; None for what the
+            format's own runtime does faster: gather in OpenVINO, grid in ONNX Runtime.
         opset: of ONNX, one of `OPSETS`.
         precision: of backbone and encoder; the graph is written in float32 and then made smaller.
     """
@@ -48,7 +50,7 @@ class ExportOptions:
     size: tuple[int, int] | None = None
     batch: int | None = 1
     raw: bool = False
-    sampler: Sampler = "grid"
+    sampler: Sampler | None = None
     opset: int = OPSET
     precision: Precision = "float32"
 
@@ -70,7 +72,7 @@ def write_onnx(target: Path, model: RTDETR, info: ModelInfo, options: ExportOpti
     """
     size = options.size or info.input_size
     options.check(size, model.size_multiple)
-    graph = ExportedGraph(model, size, raw=options.raw, sampler=options.sampler).eval()
+    graph = ExportedGraph(model, size, raw=options.raw, sampler=options.sampler or "grid").eval()
     description = describe_export(model, info, size, options)
     with atomic_write(target) as temporary:
         _trace(temporary, graph, size, options)
@@ -97,7 +99,7 @@ def describe_export(model: RTDETR, info: ModelInfo, size: tuple[int, int], optio
         max_detections=model.frame.max_detections,
         batch=options.batch,
         outputs="raw" if options.raw else "detections",
-        sampler=options.sampler,
+        sampler=options.sampler or "grid",
         parameters=count_parameters(deployed),
         flops=count_flops(deployed, size),
         exporter={"name": EXPORTER, "torch": torch.__version__, "opset": options.opset},

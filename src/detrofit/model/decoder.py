@@ -167,7 +167,7 @@ class Decoder(nn.Module):
         In training with `targets` there are denoising queries too; for the other arguments see `Denoising`.
         """
         memory, shapes = self.tokens(features)
-        selected = self.query_selection(memory, *make_anchors(shapes, self.strides, memory))
+        selected = self.query_selection(memory, *make_anchors(shapes, self.strides, features[0]))
         noisy = self._denoising_queries(targets, selected.content.shape[1], max_boxes, generators)
         content, reference, visible, split = selected.content, selected.reference, None, 0
         if noisy is not None:
@@ -187,14 +187,18 @@ class Decoder(nn.Module):
 
     def tokens(self, features: Sequence[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
         """All levels' cells `[B,N,D]`, one level after the other, row by row, and each level's (height, width)."""
+        levels = self.levels(features)
+        return as_tokens(levels), sizes_of(levels)
+
+    def levels(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The map `[B,D,H,W]` of each stride that is read."""
         levels: list[Tensor] = []
         for index, projection in enumerate(self.input_projection.values()):
             if index < len(features):
                 levels.append(projection(features[index]))
             else:
                 levels.append(projection(features[-1] if index == len(features) else levels[-1]))
-        shapes = [(int(level.shape[2]), int(level.shape[3])) for level in levels]  # traced sizes are tensors
-        return torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in levels], dim=1), shapes
+        return levels
 
     def _denoising_queries(
         self,
@@ -234,6 +238,16 @@ class Decoder(nn.Module):
             elif index == count - 1:
                 yield Prediction(self.score_head[name](query), boxes)
             previous, reference = boxes, boxes.detach()
+
+
+def as_tokens(levels: Sequence[Tensor]) -> Tensor:
+    """The cells `[B,N,D]` of maps `[B,D,H,W]`, one map after the other, row by row."""
+    return torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in levels], dim=1)
+
+
+def sizes_of(levels: Sequence[Tensor]) -> list[tuple[int, int]]:
+    """Height and width of each map."""
+    return [(int(level.shape[2]), int(level.shape[3])) for level in levels]  # traced sizes are tensors
 
 
 def _input_projections(in_channels: Sequence[int], strides: Sequence[int], hidden_dim: int) -> dict[str, ConvNorm]:

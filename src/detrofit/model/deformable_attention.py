@@ -81,9 +81,10 @@ class DeformableAttention(nn.Module):
         Returns:
             `[B,Q,D]`.
         """
-        value = self.value_projection(memory).unflatten(2, (self.num_heads, -1))
+        value = self.value_projection(memory)
         locations, weights = self.read_points(query, reference)
-        return self.output_projection(self._sample(value, locations, weights, shapes).to(value.dtype))
+        read = self._sample(value, locations, weights, shapes)
+        return self.output_projection(read.to(self.output_projection.weight.dtype))
 
     def read_points(self, query: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
         """Where each query reads, x and y `[B,Q,H,P,2]` in 0..1, levels one after the other in P, and how much of it
@@ -94,7 +95,12 @@ class DeformableAttention(nn.Module):
         reference = full_precision(reference)[:, :, None, None]
         return reference[..., :2] + offsets * (self.offset_scale * reference[..., 2:]), weights
 
+    def split_heads(self, value: Tensor) -> Tensor:
+        """`[B,N,D]` as `[B,N,H,D/H]`."""
+        return value.unflatten(2, (self.num_heads, -1))
+
     def _sample(self, value: Tensor, locations: Tensor, weights: Tensor, shapes: Shapes) -> Tensor:
+        value = self.split_heads(value)
         if self.sampling == "discrete":
             return weighted_rows(value, nearest_cells(locations, shapes, self.points), weights)
         if eager_on_cpu(value):
@@ -118,18 +124,23 @@ def sample_on_grid(value: Tensor, locations: Tensor, weights: Tensor, shapes: Sh
         shapes: (height, width) of each level.
         points: of each level.
     """
-    # grid_sample takes positions in the type of the values, and half precision is too coarse for positions.
-    heads = [int(size) for size in value.shape[2:]]  # traced sizes are tensors
-    levels = full_precision(value).flatten(2).split([height * width for height, width in shapes], dim=1)
-    # Channels are brought before height and width, and queries come last, since that is what runtimes do fastest.
-    maps = [
-        level.unflatten(1, shape).permute(0, 3, 1, 2).unflatten(1, heads).flatten(0, 1)
-        for level, shape in zip(levels, shapes)
-    ]
+    levels = value.flatten(2).split([height * width for height, width in shapes], dim=1)
+    maps = [level.unflatten(1, shape).permute(0, 3, 1, 2) for level, shape in zip(levels, shapes)]
+    return sample_maps(maps, locations, weights, points)
+
+
+def sample_maps(maps: Sequence[Tensor], locations: Tensor, weights: Tensor, points: Sequence[int]) -> Tensor:
+    """`sample_on_grid` of each level's map `[B,H*C,height,width]`."""
+    # grid_sample takes positions in the type of the values, and half precision is too coarse for positions. Queries
+    # come last, since that is what runtimes do fastest.
+    heads = int(weights.shape[2])  # traced sizes are tensors
     grids = (2 * locations - 1).permute(0, 2, 3, 1, 4).flatten(0, 1).split(list(points), dim=1)
-    samples = [functional.grid_sample(level, grid, align_corners=False) for level, grid in zip(maps, grids)]
+    samples = [
+        functional.grid_sample(full_precision(level).unflatten(1, (heads, -1)).flatten(0, 1), grid, align_corners=False)
+        for level, grid in zip(maps, grids)
+    ]
     weighted = torch.cat(samples, dim=2) * weights.permute(0, 2, 3, 1).flatten(0, 1).unsqueeze(1)
-    return weighted.sum(2).unflatten(0, (-1, heads[0])).flatten(1, 2).transpose(1, 2)
+    return weighted.sum(2).unflatten(0, (-1, heads)).flatten(1, 2).transpose(1, 2)
 
 
 def surrounding_cells(
@@ -142,14 +153,13 @@ def surrounding_cells(
     """
     sizes, starts = _level_of_points(shapes, points, locations.device)
     # Element-wise operations are fast on long rows, so x and y are kept apart.
-    widths, heights = sizes.unbind(-1)
-    x, y = locations.unbind(-1)
+    (x, y), (widths, heights) = locations.split(1, dim=-1), sizes.split(1, dim=-1)
     columns, x_weights = _neighbours(x, widths)
     rows, y_weights = _neighbours(y, heights)
-    cells = [row * widths.int() + starts + column for row in rows for column in columns]
-    shares = [weights * share for share in y_weights]
+    cells = [row * widths.int() + starts.unsqueeze(1) + column for row in rows for column in columns]
+    shares = [weights.unsqueeze(-1) * share for share in y_weights]
     corners = [down * across for down in shares for across in x_weights]
-    return torch.stack(cells, dim=-2).flatten(3), torch.stack(corners, dim=-2).flatten(3)
+    return torch.cat(cells, dim=3).flatten(3), torch.cat(corners, dim=3).flatten(3)
 
 
 def _neighbours(location: Tensor, size: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -71,17 +71,23 @@ class QuerySelection(nn.Module):
     def forward(self, memory: Tensor, anchors: Tensor, valid: Tensor) -> SelectedQueries:
         """Select among `memory` `[B,N,D]`, whose places have `anchors` `[N,4]` in logits and are `valid` `[N,1]`."""
         with torch.no_grad():
-            tokens = self.select(self.score_head(self.features(memory, valid)))
-        if self.training and torch.is_autocast_enabled(memory.device.type):
-            # Older versions of torch keep weights that they have cast here and use them again below, where they would
-            # then get no gradient (https://github.com/pytorch/pytorch/issues/112583).
-            torch.clear_autocast_cache()
-        # Every token is scored by itself, so the few selected ones are computed again with a gradient: going back
-        # through all tokens gives the same numbers for many times the work.
-        content = self.features(_rows(memory, tokens), valid[tokens])
+            features = self.features(memory, valid)
+            tokens = self.select(self.score_head(features))
+        content = self._with_gradient(memory, valid, tokens) if torch.is_grad_enabled() else _rows(features, tokens)
         reference = full_precision(self.box_head(content)) + anchors[tokens]
         prediction = Prediction(self.score_head(content), reference.sigmoid())
         return SelectedQueries(self._first_content(content), reference.detach(), prediction, tokens)
+
+    def _with_gradient(self, memory: Tensor, valid: Tensor, tokens: Tensor) -> Tensor:
+        """The features `[B,Q,D]` of the selected tokens, computed again with a gradient.
+
+        Every token is computed by itself, and going back through all of them gives the same for many times the work.
+        """
+        if self.training and torch.is_autocast_enabled(memory.device.type):
+            # Older versions of torch keep weights that they have cast without a gradient and use them again here, where
+            # they would then get none (https://github.com/pytorch/pytorch/issues/112583).
+            torch.clear_autocast_cache()
+        return self.features(_rows(memory, tokens), valid[tokens])
 
     def _first_content(self, features: Tensor) -> Tensor:
         """What the decoder starts with in place of the selected tokens' `features` `[B,Q,D]`."""

@@ -21,17 +21,15 @@ def weighted_rows(value: Tensor, cells: Tensor, weights: Tensor) -> Tensor:
         weights: `[B,Q,H,K]`, float32 or float64.
 
     Returns:
-        `[B,Q,H*C]` in the type of `weights`.
+        `[B,Q,H*C]` in the type of `weights`, or what autocast multiplies matrices in.
     """
     batch, queries, heads, count = cells.shape
-    if not eager_on_cpu(value):
-        return _gathered(value, cells, weights)
     tokens, channels = value.shape[1], value.shape[3]
-    image = torch.arange(batch, dtype=torch.int32).view(-1, 1, 1, 1) * (tokens * heads)
-    head = torch.arange(heads, dtype=torch.int32).view(1, 1, -1, 1)
-    rows = (cells * heads).add_(image + head)
-    table = value.to(weights.dtype).reshape(-1, channels)
-    sums: Tensor = _WeightedRows.apply(table, rows.view(-1, count), weights.reshape(-1, count))
+    image = torch.arange(batch, dtype=torch.int32, device=cells.device).view(-1, 1, 1, 1) * (tokens * heads)
+    head = torch.arange(heads, dtype=torch.int32, device=cells.device).view(1, 1, -1, 1)
+    rows = (cells * heads).add_(image + head).view(-1, count)
+    table, shares = value.to(weights.dtype).reshape(-1, channels), weights.reshape(-1, count)
+    sums: Tensor = _WeightedRows.apply(table, rows, shares) if eager_on_cpu(value) else _gathered(table, rows, shares)
     return sums.view(batch, queries, -1)
 
 
@@ -41,14 +39,9 @@ def eager_on_cpu(value: Tensor) -> bool:
     return value.device.type == "cpu" and type(value) is Tensor and not traced
 
 
-def _gathered(value: Tensor, cells: Tensor, weights: Tensor) -> Tensor:
-    """The same from operators that every exporter and device has."""
-    batch, queries, heads, count = cells.shape
-    channels = value.shape[3]
-    index = cells.long().transpose(1, 2).reshape(batch, heads, queries * count, 1).expand(-1, -1, -1, channels)
-    rows = value.transpose(1, 2).gather(2, index).view(batch, heads, queries, count, channels)
-    sums = (rows * weights.transpose(1, 2).unsqueeze(-1)).sum(3)
-    return sums.transpose(1, 2).flatten(2)
+def _gathered(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """`_WeightedRows` from operators that every exporter and device has."""
+    return torch.bmm(weights.unsqueeze(1), functional.embedding(rows, table)).squeeze(1)
 
 
 class _WeightedRows(torch.autograd.Function):
