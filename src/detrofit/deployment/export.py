@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -127,8 +127,6 @@ def write_exported(
 ) -> Written:
     """Write a model file in a format, unchecked, into a folder that nobody reads yet."""
     base = target.with_suffix(".float32.onnx")
-    if format_ == "openvino":
-        options = replace(options, sampler=options.sampler or "gather")
     write_onnx(base, load_model(file, plugins=plugins), read_info(file), options)
     if format_ == "openvino":
         return _write_openvino(target, base, options.precision, calibration)

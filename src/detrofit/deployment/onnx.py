@@ -41,8 +41,7 @@ class ExportOptions:
         size: height and width in pixels, multiples of 32; None for the size that it was trained at.
         batch: pictures at a time; None for any number.
         raw: logits and boxes of all queries instead of detections.
-        sampler: grid reads between cells with GridSample; gather does without that operator; None for what the
-            format's own runtime does faster: gather in OpenVINO, grid in ONNX Runtime.
+        sampler: grid reads between cells with GridSample; gather does without that operator.
         opset: of ONNX, one of `OPSETS`.
         precision: of backbone and encoder; the graph is written in float32 and then made smaller.
     """
@@ -50,7 +49,7 @@ class ExportOptions:
     size: tuple[int, int] | None = None
     batch: int | None = 1
     raw: bool = False
-    sampler: Sampler | None = None
+    sampler: Sampler = "grid"
     opset: int = OPSET
     precision: Precision = "float32"
 
@@ -72,7 +71,7 @@ def write_onnx(target: Path, model: RTDETR, info: ModelInfo, options: ExportOpti
     """
     size = options.size or info.input_size
     options.check(size, model.size_multiple)
-    graph = ExportedGraph(model, size, raw=options.raw, sampler=options.sampler or "grid").eval()
+    graph = ExportedGraph(model, size, raw=options.raw, sampler=options.sampler).eval()
     description = describe_export(model, info, size, options)
     with atomic_write(target) as temporary:
         _trace(temporary, graph, size, options)
@@ -99,7 +98,7 @@ def describe_export(model: RTDETR, info: ModelInfo, size: tuple[int, int], optio
         max_detections=model.frame.max_detections,
         batch=options.batch,
         outputs="raw" if options.raw else "detections",
-        sampler=options.sampler or "grid",
+        sampler=options.sampler,
         parameters=count_parameters(deployed),
         flops=count_flops(deployed, size),
         exporter={"name": EXPORTER, "torch": torch.__version__, "opset": options.opset},
