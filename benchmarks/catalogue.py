@@ -29,7 +29,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from catalogue_tables import STOCK, write_tables
 from memory import peak_mib
@@ -37,7 +36,7 @@ from train_step import CLASSES, make_batch, our_step
 from usual_swaps import swap_text, usual_swaps
 
 from detrofit.config.models import build
-from detrofit.deployment.latency import describe_machine
+from detrofit.deployment.latency import describe_machine, drawn_picture
 from detrofit.deployment.onnx import ExportOptions, write_onnx
 from detrofit.deployment.openvino import write_openvino
 from detrofit.files import write_file
@@ -93,15 +92,15 @@ def make_runs(model: str, retrofit: dict[str, Any], side: int, folder: Path) -> 
     """The model fused in torch and exported to OpenVINO."""
     built = build(model, retrofit, num_classes=CLASSES).eval()
     fused = fuse(built).to(memory_format=torch.channels_last)
-    image = torch.rand(1, 3, side, side).contiguous(memory_format=torch.channels_last)
-    pixels = image.contiguous().numpy()
+    picture = drawn_picture((side, side))[None]
+    image = torch.from_numpy(picture).permute(0, 3, 1, 2) / 255
     backend = open_backend(_exported(model, built, side, folder), "cpu")
 
     @torch.inference_mode()
     def in_torch() -> object:
         return fused(image)
 
-    return Runs(in_torch, lambda: backend(pixels.astype(np.float32)))
+    return Runs(in_torch, lambda: backend(picture))
 
 
 def _exported(name: str, model: RTDETR, side: int, folder: Path) -> Path:

@@ -16,6 +16,7 @@ from detrofit.data.demo_scenes import draw_scene
 from detrofit.model.detector import RTDETR
 from detrofit.model.postprocess import postprocess
 from detrofit.randomness import derive_seed
+from detrofit.runtime.preprocess import to_images
 from detrofit.weights.model_file import ModelInfo, save_model
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -39,10 +40,10 @@ def drawn(model: Module) -> Module:
 
 
 @torch.no_grad()
-def detections_of(model: RTDETR, images: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """What torch finds in each of `images` `[B,3,H,W]`: boxes in pixels, scores, labels."""
-    size = torch.tensor([images.shape[2:]], dtype=torch.float32)
-    found = postprocess(model(torch.from_numpy(images)).prediction, size, model.frame.max_detections)
+def detections_of(model: RTDETR, batch: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """What torch finds in each picture of `batch`, uint8 `[B,H,W,3]`: boxes in pixels, scores, labels."""
+    size = torch.tensor([batch.shape[1:3]], dtype=torch.float32)
+    found = postprocess(model(torch.from_numpy(to_images(batch))).prediction, size, model.frame.max_detections)
     boxes, scores, labels = (each.numpy() for each in (found.boxes, found.scores, found.labels))
     return list(zip(boxes, scores, labels))
 

@@ -31,11 +31,11 @@ def _largest_difference(model: RTDETR, file: Path, options: ExportOptions) -> tu
     """Of a corner, in pixels, and of a score, over all detections of drawn pictures; fails where one has no partner."""
     description = write_onnx(file, model, model_info("drawn"), options)
     backend = OnnxBackend(file)
-    images = to_batch(draw_pictures(2), description.input_size)
-    boxes, scores, labels = backend(images)
+    batch = to_batch(draw_pictures(2), description.input_size)
+    boxes, scores, labels = backend(batch)
     boxes = boxes * np.array([*description.input_size[::-1]] * 2, np.float32)
     largest = [0.0, 0.0]
-    for first, *second in zip(detections_of(model, images), boxes, scores, labels):
+    for first, *second in zip(detections_of(model, batch), boxes, scores, labels):
         pairs = pair_detections(first, second)
         assert len(pairs[0]) == len(second[1]), "a detection of torch has no partner of its class in the file"
         largest = [max(each, float(new.max())) for each, new in zip(largest, differences(first, second, pairs))]

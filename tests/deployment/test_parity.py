@@ -22,7 +22,7 @@ class StubBackend:
     def __init__(self, moved: float = 0, lowered: float = 0, label: int = 1) -> None:
         self.moved, self.lowered, self.label = moved, lowered, label
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         boxes = np.array([[10, 10, 40, 40], [50, 50, 90, 90], [0, 0, 99, 99]], np.float32)
         boxes[0] += self.moved
         scores = np.array([0.9, 0.8, 0.1], np.float32) - np.array([0, self.lowered, 0], np.float32)
@@ -64,8 +64,8 @@ def test_pairs_do_not_depend_on_the_order(order: list[int], seed: int) -> None:
 class _NotFinite(StubBackend):
     """As a file whose numbers run over: the second picture of a batch has scores that are none."""
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        boxes, scores, labels = (np.repeat(each, len(images), axis=0) for each in super().__call__(images))
+    def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        boxes, scores, labels = (np.repeat(each, len(pictures), axis=0) for each in super().__call__(pictures))
         scores[1:, :2] = np.nan
         boxes[1:, 2] = np.inf
         return boxes, scores, labels
@@ -74,8 +74,8 @@ class _NotFinite(StubBackend):
 class _LeaksIntoOthers(StubBackend):
     """Right for one picture; in a batch the second is answered with the first one's boxes, moved."""
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        boxes, scores, labels = (np.repeat(each, len(images), axis=0) for each in super().__call__(images))
+    def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        boxes, scores, labels = (np.repeat(each, len(pictures), axis=0) for each in super().__call__(pictures))
         boxes[1:] += 0.1
         return boxes, scores, labels
 

@@ -37,7 +37,7 @@ class _Sleeper:
     def __init__(self, milliseconds: float) -> None:
         self.seconds = milliseconds / 1e3
 
-    def __call__(self, images: np.ndarray) -> None:
+    def __call__(self, pictures: np.ndarray) -> None:
         time.sleep(self.seconds)
 
 

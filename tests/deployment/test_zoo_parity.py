@@ -32,10 +32,10 @@ def test_both_runtimes_find_what_torch_finds(name: str, tmp_path: Path) -> None:
         write_onnx(base, model, model_info(name), ExportOptions(SIZE, batch=None, sampler="gather"))
         write_openvino(file, base)
         files.append(file)
-    images = to_batch(draw_pictures(2), SIZE)
-    expected = detections_of(model, images)
+    batch = to_batch(draw_pictures(2), SIZE)
+    expected = detections_of(model, batch)
     for each in files:
-        boxes, scores, labels = open_backend(each, "cpu", threads=1)(images)
+        boxes, scores, labels = open_backend(each, "cpu", threads=1)(batch)
         boxes = boxes * np.array([SIZE[1], SIZE[0]] * 2, np.float32)
         for theirs, *ours in zip(expected, boxes, scores, labels):
             pairs = pair_detections(theirs, ours)

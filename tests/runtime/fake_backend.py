@@ -23,13 +23,12 @@ class FakeBackend:
         self.opened, self.options = (path, device, plugins), options
         self.batch_sizes: list[int] = []
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        assert images.dtype == np.float32 and images.shape[1:] == (3, *self.input_size)
-        assert images.min() >= 0 and images.max() <= 1
-        self.batch_sizes.append(len(images))
-        count = len(images)
+    def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        assert pictures.dtype == np.uint8 and pictures.shape[1:] == (*self.input_size, 3)
+        self.batch_sizes.append(len(pictures))
+        count = len(pictures)
         boxes = np.array([[0, 0, 0.1, 0.1], [0.25, 0.5, 0.75, 1.0], [-0.2, 0.5, 1.5, 0.6]], np.float32)
-        label = (images.mean(axis=(1, 2, 3)) > 0.5).astype(np.int64)
+        label = (pictures.mean(axis=(1, 2, 3)) > 127.5).astype(np.int64)
         scores = np.array([0.05, 0.9, 0.6], np.float32)
         return np.tile(boxes, (count, 1, 1)), np.tile(scores, (count, 1)), np.repeat(label[:, None], 3, axis=1)
 

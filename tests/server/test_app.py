@@ -158,10 +158,10 @@ def test_one_request_too_many_is_turned_away(detector: Detector, monkeypatch: py
         def __getattr__(self, name: str) -> object:
             return getattr(own, name)
 
-        def __call__(self, images: np.ndarray) -> object:
+        def __call__(self, pictures: np.ndarray) -> object:
             started.set()
             assert may_end.wait(20)
-            return own(images)
+            return own(pictures)
 
     with TestClient(create_app(detector, SMALL)) as client:
         monkeypatch.setattr(detector, "backend", Slow())

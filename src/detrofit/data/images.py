@@ -34,7 +34,7 @@ class LabelledPicture:
 
 def read_image(source: PictureSource, at_least: tuple[int, int] | None = None) -> Tensor:
     """The picture as uint8 `[3, H, W]` in RGB; rules, `at_least` and errors as in `pictures.decode_picture`."""
-    return torch.from_numpy(decode_picture(source, at_least)).permute(2, 0, 1)
+    return torch.tensor(decode_picture(source, at_least)).permute(2, 0, 1)
 
 
 def read_labelled(index: DetectionIndex, image: int, at_least: tuple[int, int] | None = None) -> LabelledPicture:

@@ -9,7 +9,7 @@ import numpy as np
 
 from detrofit.data.index import DetectionIndex
 from detrofit.pictures import PictureSource, decode_picture
-from detrofit.runtime.preprocess import to_batch
+from detrofit.runtime.preprocess import to_batch, to_images
 
 PICTURES = 300  # NNCF's own default; ranges hardly move after it
 
@@ -31,7 +31,7 @@ class Calibration:
         """Batches float32 `[batch, 3, height, width]` in 0..1, made as each is asked for."""
         for start in range(0, len(self) * self.batch, self.batch):
             chosen = self.pictures[start : start + self.batch]
-            yield to_batch([decode_picture(picture) for picture in chosen], self.size)
+            yield to_images(to_batch([decode_picture(picture) for picture in chosen], self.size))
 
 
 def calibration_of(

@@ -156,9 +156,9 @@ class _TimedBackend:
         self.max_detections, self.batch, self.device = backend.max_detections, backend.batch, backend.device
         self.called = self.answered = 0.0
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         self.called = time.perf_counter()
-        found = self.backend(images)
+        found = self.backend(pictures)
         self.answered = time.perf_counter()
         return found
 

@@ -152,18 +152,18 @@ def _run(reference: Backend, other: Backend, checked: CheckPictures) -> Iterator
     # The few drawn ones take no bar of their own, which would disturb that of many files.
     for start in track(starts, "comparing", console=Console(stderr=True), disable=checked.index is None):
         decoded = [decode_picture(picture) for picture in pictures[start : start + size]]
-        images = to_batch(decoded, other.input_size)
-        together = _found(other, images)
+        batch = to_batch(decoded, other.input_size)
+        together = _found(other, batch)
         for place, pixels in enumerate(decoded):
-            [alone] = _found(reference, images[place : place + 1])
+            [alone] = _found(reference, batch[place : place + 1])
             yield (pixels.shape[0], pixels.shape[1]), alone, together[place]
 
 
-def _found(backend: Backend, images: np.ndarray) -> list[Found]:
+def _found(backend: Backend, batch: np.ndarray) -> list[Found]:
     """What is in each picture, in pixels of the input."""
-    height, width = images.shape[2:]
+    height, width = batch.shape[1:3]
     sides = np.array([width, height, width, height], np.float32)
-    return [(boxes * sides, scores, labels) for boxes, scores, labels in zip(*backend(images), strict=True)]
+    return [(boxes * sides, scores, labels) for boxes, scores, labels in zip(*backend(batch), strict=True)]
 
 
 def _average_precision(index: DetectionIndex | None, predictions: Predictions) -> float | None:

@@ -71,7 +71,7 @@ def time_precisions(float_file: Path, file: Path, half_name: str | None) -> Prec
 def compare_precisions(backends: Mapping[str, Backend], half_name: str | None) -> Precisions:
     """Time backends in turns, by the name of their precision, each on as many pictures as it takes at once."""
     plain = backends["float32"]
-    pictures = np.random.default_rng(0).random((plain.batch or 1, 3, *plain.input_size), np.float32)
+    pictures = np.random.default_rng(0).integers(0, 256, (plain.batch or 1, *plain.input_size, 3), np.uint8)
     runs = [partial(_milliseconds, backend, pictures) for backend in backends.values()]
     samples = take_turns(runs, MOST_ROUNDS, seconds=SECONDS)[..., 0]
     columns = dict(zip(backends, samples.T, strict=True))

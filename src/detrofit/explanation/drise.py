@@ -18,7 +18,7 @@ PROBABILITY = 0.5  # of a cell to stay visible, as published
 
 def d_rise(
     detect: Detect,
-    image: np.ndarray,
+    picture: np.ndarray,
     boxes_xyxy: np.ndarray,
     labels: np.ndarray,
     *,
@@ -36,21 +36,21 @@ def d_rise(
     so that the score of the target's class stands for them.
 
     Args:
-        detect: a backend, called with images float32 `[B,3,H,W]` in 0..1; boxes xyxy in 0..1, scores, labels.
-        image: float32 `[3,H,W]` in 0..1.
+        detect: a backend, called with pictures uint8 `[B,H,W,3]`; boxes xyxy in 0..1, scores, labels.
+        picture: uint8 `[H,W,3]`.
         boxes_xyxy: `[n,4]` in 0..1 of the picture; labels: int `[n]`.
         masks: how many; a few hundred show the place, a few thousand the shape.
         advance: is told how many masks are done.
     """
     if masks < 1:
         raise DetrofitError(f"{masks} masks show nothing; give 1 or more")
-    height, width = image.shape[1:]
+    height, width = picture.shape[:2]
     generator = np.random.default_rng(seed)
     weighted = np.zeros((len(boxes_xyxy), height, width))
     visible = np.zeros((height, width))
     for start in range(0, masks, batch):
         shown = np.stack([draw_mask(generator, (height, width), cells) for _ in range(min(batch, masks - start))])
-        boxes, scores, found = detect(image[None] * shown[:, None].astype(np.float32))
+        boxes, scores, found = detect(np.rint(picture * shown[..., None]).astype(np.uint8))
         for mask, *answer in zip(shown, boxes, scores, found):
             weighted += _likeness(boxes_xyxy, labels, *answer)[:, None, None] * mask
             visible += mask

@@ -160,11 +160,15 @@ class _Drawing:
 
     def saliency(self, each: ExplainedModel, name: str, picture: np.ndarray, found: QueryDetections) -> None:
         """A row for each detection: by hiding, and by the gradients of a level."""
-        image = each.image(picture)
         hidden = None
         if self.settings.masks:
             hidden = d_rise(
-                each.backend, image, found.boxes_xyxy, found.labels, masks=self.settings.masks, advance=self.advance
+                each.backend,
+                each.resized(picture),
+                found.boxes_xyxy,
+                found.labels,
+                masks=self.settings.masks,
+                advance=self.advance,
             )
         rows = []
         for number, box in enumerate(_boxes(each, picture, found)):

@@ -13,7 +13,7 @@ from torch import Tensor
 from detrofit.explanation.queries import QueryDetections, query_detections
 from detrofit.model.detector import RTDETR
 from detrofit.runtime.backends import Backend, open_backend
-from detrofit.runtime.preprocess import to_batch
+from detrofit.runtime.preprocess import resize_picture, to_images
 from detrofit.training.run_folder import BEST
 from detrofit.weights.model_file import load_model
 
@@ -26,14 +26,14 @@ class ExplainedModel:
     backend: Backend
     model: RTDETR | None
 
-    def image(self, picture: np.ndarray) -> np.ndarray:
-        """A picture uint8 `[H,W,3]` as the model takes it, float32 `[3,h,w]` in 0..1."""
-        return to_batch([picture], self.backend.input_size)[0]
+    def resized(self, picture: np.ndarray) -> np.ndarray:
+        """A picture uint8 `[H,W,3]` at the size that the model takes."""
+        return resize_picture(picture, self.backend.input_size)
 
     def tensor(self, picture: np.ndarray) -> Tensor:
-        """The same as a tensor where the model is."""
+        """The same as float32 `[3,h,w]` in 0..1, where the model is."""
         assert self.model is not None
-        return torch.from_numpy(self.image(picture)).to(self.model.mean.device)
+        return torch.from_numpy(to_images(self.resized(picture)[None])[0]).to(self.model.mean.device)
 
     def detections(self, picture: np.ndarray, threshold: float | None) -> QueryDetections:
         """The detections from a score on (default: the file's own), best first; the best one in any case."""
@@ -41,7 +41,7 @@ class ExplainedModel:
         if self.model is not None:
             found = query_detections(self.model, self.tensor(picture), self.backend.max_detections)
         else:
-            boxes, scores, labels = (each[0] for each in self.backend(self.image(picture)[None]))
+            boxes, scores, labels = (each[0] for each in self.backend(self.resized(picture)[None]))
             best = np.argsort(-scores, kind="stable")
             found = QueryDetections(boxes[best], scores[best], labels[best], np.full(len(best), -1))
         return found.take(np.arange(max(1, int((found.scores >= lowest).sum()))))

@@ -34,11 +34,11 @@ class Backend(Protocol):
     batch: int | None
     device: str
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Detect.
 
         Args:
-            images: float32 `[B, 3, H, W]` in 0..1, of `input_size`.
+            pictures: RGB of `input_size`, uint8 `[B, H, W, 3]`; may be read only.
 
         Returns:
             boxes_xyxy float32 `[B, K, 4]` as shares of the picture's width and height, scores float32 `[B, K]` in

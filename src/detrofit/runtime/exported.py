@@ -27,7 +27,7 @@ class ExportDescription(BaseModel):
         detrofit: the version that wrote the file.
         name: of the stock model.
         class_names, category_ids: by contiguous class id; the ids are those of the data set.
-        input_size: height and width in pixels of the input, float32 RGB in 0..1.
+        input_size: height and width in pixels of the graph's input, float32 RGB in 0..1.
         resize: how a picture is brought to that size.
         mean, std: the normalisation; it happens inside the graph.
         threshold: score from which on a detection counts.
@@ -121,21 +121,21 @@ class ExportedBackend(ABC):
         """The shape of the input, None where any number goes, and the names of the outputs."""
 
     @abstractmethod
-    def compute(self, images: np.ndarray) -> list[np.ndarray]:
-        """The outputs of the graph, in its order, for a batch of the size that the file takes."""
+    def compute(self, pictures: np.ndarray) -> list[np.ndarray]:
+        """The outputs of the graph, in its order, for uint8 `[B, H, W, 3]` of as many pictures as the file takes."""
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        size = self.batch or max(len(images), 1)
-        chunks = [self._detect(images[start : start + size], size) for start in range(0, len(images), size)]
+    def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        size = self.batch or max(len(pictures), 1)
+        chunks = [self._detect(pictures[start : start + size], size) for start in range(0, len(pictures), size)]
         boxes, scores, labels = (np.concatenate(each) for each in zip(*chunks, strict=True))
         return boxes, scores, labels
 
-    def _detect(self, images: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The answer for at most `size` images; a batch that is not full is filled with black ones."""
-        count = len(images)
+    def _detect(self, pictures: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The answer for at most `size` pictures; a batch that is not full is filled with black ones."""
+        count = len(pictures)
         if count < size:
-            images = np.concatenate([images, np.zeros((size - count, *images.shape[1:]), np.float32)])
-        outputs = [each[:count] for each in self.compute(images)]
+            pictures = np.concatenate([pictures, np.zeros((size - count, *pictures.shape[1:]), np.uint8)])
+        outputs = [each[:count] for each in self.compute(pictures)]
         if self.description.outputs == "raw":
             logits, boxes_cxcywh = outputs
             return best_detections(logits, boxes_cxcywh, self.max_detections)

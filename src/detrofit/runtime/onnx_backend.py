@@ -10,6 +10,7 @@ import onnxruntime
 
 from detrofit.errors import DetrofitError
 from detrofit.runtime.exported import KEY, ExportDescription, ExportedBackend, parse_description
+from detrofit.runtime.preprocess import to_images
 
 CUDA = "CUDAExecutionProvider"
 _ERRORS_ONLY = 3
@@ -38,8 +39,8 @@ class OnnxBackend(ExportedBackend):
         shape = [side if isinstance(side, int) else None for side in self.session.get_inputs()[0].shape]
         return shape, [each.name for each in self.session.get_outputs()]
 
-    def compute(self, images: np.ndarray) -> list[np.ndarray]:
-        outputs: list[np.ndarray] = self.session.run(None, {self.session.get_inputs()[0].name: images})
+    def compute(self, pictures: np.ndarray) -> list[np.ndarray]:
+        outputs: list[np.ndarray] = self.session.run(None, {self.session.get_inputs()[0].name: to_images(pictures)})
         return outputs
 
 

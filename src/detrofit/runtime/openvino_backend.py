@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import openvino
+from openvino.preprocess import PrePostProcessor
 
 from detrofit.errors import DetrofitError
 from detrofit.files import file_digest
@@ -34,7 +35,7 @@ class OpenVinoBackend(ExportedBackend):
         core = openvino_core()
         try:
             self.precision = _precision(core, device, half, description)
-            self.compiled = core.compile_model(model, device, _settings(self.precision, threads))
+            self.compiled = core.compile_model(_reads_pictures(model), device, _settings(self.precision, threads))
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise DetrofitError(f"{path} cannot be run by OpenVINO on '{device.lower()}': {reason}") from None
@@ -43,20 +44,31 @@ class OpenVinoBackend(ExportedBackend):
 
     def graph(self) -> tuple[list[int | None], list[str]]:
         sides = self.compiled.inputs[0].get_partial_shape()
-        shape = [side.get_length() if side.is_static else None for side in sides]
-        return shape, [each.get_any_name() for each in self.compiled.outputs]
+        batch, height, width, channels = (side.get_length() if side.is_static else None for side in sides)
+        return [batch, channels, height, width], [each.get_any_name() for each in self.compiled.outputs]
 
-    def compute(self, images: np.ndarray) -> list[np.ndarray]:
+    def compute(self, pictures: np.ndarray) -> list[np.ndarray]:
         # Each call has a request to itself, so that threads may share the backend; a request owns large buffers, so it
         # is used again.
         try:
             request = self._idle.get_nowait()
         except Empty:
             request = self.compiled.create_infer_request()
-        results = request.infer([np.ascontiguousarray(images)], share_inputs=True)
+        results = request.infer([np.ascontiguousarray(pictures)], share_inputs=True)
         answers = [np.array(results[port]) for port in self.compiled.outputs]
         self._idle.put(request)
         return answers
+
+
+def _reads_pictures(model: Any) -> Any:
+    """A network for float32 `[B, 3, H, W]` in 0..1 that takes uint8 `[B, H, W, 3]` instead; of INT8 its first
+    convolution reads them as they are."""
+    steps = PrePostProcessor(model)
+    images = steps.input()
+    images.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    images.preprocess().convert_element_type(openvino.Type.f32).scale(255.0)
+    images.model().set_layout(openvino.Layout("NCHW"))
+    return steps.build()
 
 
 def openvino_core() -> Any:

@@ -17,8 +17,13 @@ def resize_picture(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def to_batch(pictures: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """uint8 pictures `[H, W, 3]` of any sizes as one float32 `[B, 3, height, width]` in 0..1."""
-    batch = np.empty((len(pictures), 3, *size), np.float32)
-    for place, picture in zip(batch, pictures, strict=True):
-        np.divide(resize_picture(picture, size).transpose(2, 0, 1), np.float32(255), out=place)
-    return batch
+    """uint8 pictures `[H, W, 3]` of any sizes as what backends take: one uint8 `[B, height, width, 3]`, to be read
+    only."""
+    resized = [resize_picture(picture, size) for picture in pictures]
+    return resized[0][None] if len(resized) == 1 else np.stack(resized)  # one is not copied: that takes a millisecond
+
+
+def to_images(batch: np.ndarray) -> np.ndarray:
+    """uint8 `[B, H, W, 3]` as what networks take: float32 `[B, 3, H, W]` in 0..1."""
+    images = np.empty((len(batch), 3, *batch.shape[1:3]), np.float32)
+    return np.divide(batch.transpose(0, 3, 1, 2), np.float32(255), out=images)

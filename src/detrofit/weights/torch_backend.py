@@ -16,7 +16,7 @@ from detrofit.weights.model_file import load_model, read_info
 
 
 class TorchBackend:
-    """Runs a model file. Called with images float32 [B,3,H,W] in 0..1, it returns boxes xyxy in 0..1 [B,K,4],
+    """Runs a model file. Called with pictures uint8 [B,H,W,3], it returns boxes xyxy in 0..1 [B,K,4],
     scores [B,K] and contiguous labels [B,K], best first.
 
     Half precision is bf16 on a processor and float16 on CUDA. `threads` are set for the whole process, as torch has it.
@@ -56,9 +56,12 @@ class TorchBackend:
             torch.set_num_threads(threads)
 
     @torch.inference_mode()
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        images = (
+            torch.tensor(pictures, device=self._device).permute(0, 3, 1, 2) / 255
+        )  # channels last, in bytes till here
         with self._precision():
-            output = self.model(torch.from_numpy(images).to(self._device, memory_format=torch.channels_last))
+            output = self.model(images)
         found = postprocess(output.prediction, torch.ones(len(images), 2), self.max_detections)
         arrays = (tensor.float().cpu().numpy() for tensor in (found.boxes, found.scores, found.labels))
         return tuple(arrays)  # type: ignore[return-value]
