@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from detrofit.deployment.map_reading import Sampler, read_maps
+from detrofit.deployment.map_reading import Sampler, openvino_sampler, read_maps
 from detrofit.model.decoder import Decoder
 from detrofit.model.fuse import fuse
 from tests.deployment.models import drawn
@@ -58,12 +58,17 @@ def test_the_answer_is_the_same_and_projections_that_save_no_work_stay(name: str
 
 
 @torch.no_grad()
-def test_folding_saves_the_projections_and_scoring_the_selected_again() -> None:
+def test_folding_saves_the_projections() -> None:
     decoder, maps = make_decoder([WIDTH, WIDTH], [8, 16]), make_maps([WIDTH, WIDTH])
     before = multiplications(decoder, maps)
     read_maps(decoder, "grid")
     cells = sum(each[:, 0].numel() for each in maps)
     assert before - multiplications(decoder, maps) == cells * WIDTH * WIDTH
+
+
+@pytest.mark.parametrize(("width", "sampler"), [(128, "grid"), (144, "gather"), (256, "gather")])
+def test_openvino_reads_long_rows_by_gathering(width: int, sampler: Sampler) -> None:
+    assert openvino_sampler(Decoder([width], [8], 3, hidden_dim=width, num_heads=8)) == sampler
 
 
 def multiplications(decoder: Decoder, maps: list[Tensor]) -> int:

@@ -31,8 +31,9 @@ def export(
     batch: Annotated[str, typer.Option(help="Pictures at a time: a number, or dynamic.")] = "1",
     raw: Annotated[bool, typer.Option("--raw", help="Logits and boxes of all queries instead of detections.")] = False,
     sampler: Annotated[
-        Literal["grid", "gather"], typer.Option(help="gather: for runtimes whose GridSample is wrong or missing.")
-    ] = "grid",
+        Literal["grid", "gather"] | None,
+        typer.Option(help="gather: without GridSample, which some runtimes get wrong; default: the faster one."),
+    ] = None,
     opset: Annotated[int | None, typer.Option(help="ONNX opset: 16, 17 or 18; default: 17.")] = None,
     max_drop: Annotated[
         float | None,

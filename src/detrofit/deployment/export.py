@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from detrofit.data.open import Dataset, open_dataset
 from detrofit.deployment.calibration import Calibration, calibration_of
 from detrofit.deployment.describe import describe
 from detrofit.deployment.machine import describe_machine
+from detrofit.deployment.map_reading import openvino_sampler
 from detrofit.deployment.onnx import ExportOptions, write_onnx
 from detrofit.deployment.parity import (
     CheckPictures,
@@ -126,8 +127,10 @@ def write_exported(
     plugins: Iterable[Path] = (),
 ) -> Written:
     """Write a model file in a format, unchecked, into a folder that nobody reads yet."""
-    base = target.with_suffix(".float32.onnx")
-    write_onnx(base, load_model(file, plugins=plugins), read_info(file), options)
+    base, model = target.with_suffix(".float32.onnx"), load_model(file, plugins=plugins)
+    if format_ == "openvino":
+        options = replace(options, sampler=options.sampler or openvino_sampler(model.decoder))
+    write_onnx(base, model, read_info(file), options)
     if format_ == "openvino":
         return _write_openvino(target, base, options.precision, calibration)
     if options.precision == "float32":

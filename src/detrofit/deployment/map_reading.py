@@ -19,6 +19,15 @@ from detrofit.model.weighted_rows import weighted_rows
 from detrofit.parts.layers import ConvNorm
 
 Sampler = Literal["grid", "gather"]
+PICKED_ROW = 16  # numbers, at the most
+
+
+def openvino_sampler(decoder: Decoder) -> Sampler:
+    """What OpenVINO does faster: it copies rows of a table where they are long, and picks short ones number by number
+    (2026.4, on processors with AVX-512)."""
+    layer: Any = decoder.layer0
+    row = layer.cross_attention.value_projection.out_features // layer.cross_attention.num_heads
+    return "gather" if row > PICKED_ROW else "grid"
 
 
 @torch.no_grad()

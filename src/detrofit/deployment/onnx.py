@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ class ExportOptions:
         size: height and width in pixels, multiples of 32; None for the size that it was trained at.
         batch: pictures at a time; None for any number.
         raw: logits and boxes of all queries instead of detections.
-        sampler: grid reads between cells with GridSample; gather does without that operator.
+        sampler: grid reads between cells with GridSample; gather does without that operator; None for what is faster
+            in the runtime that the file is for.
         opset: of ONNX, one of `OPSETS`.
         precision: of backbone and encoder; the graph is written in float32 and then made smaller.
     """
@@ -49,7 +50,7 @@ class ExportOptions:
     size: tuple[int, int] | None = None
     batch: int | None = 1
     raw: bool = False
-    sampler: Sampler = "grid"
+    sampler: Sampler | None = None
     opset: int = OPSET
     precision: Precision = "float32"
 
@@ -69,10 +70,10 @@ def write_onnx(target: Path, model: RTDETR, info: ModelInfo, options: ExportOpti
     The file has standard operators only and carries the description that is returned. Raises DetrofitError for a size
     that the model does not take or a graph that cannot be standard.
     """
-    size = options.size or info.input_size
+    size, sampler = options.size or info.input_size, options.sampler or "grid"
     options.check(size, model.size_multiple)
-    graph = ExportedGraph(model, size, raw=options.raw, sampler=options.sampler).eval()
-    description = describe_export(model, info, size, options)
+    graph = ExportedGraph(model, size, raw=options.raw, sampler=sampler).eval()
+    description = describe_export(model, info, size, replace(options, sampler=sampler))
     with atomic_write(target) as temporary:
         _trace(temporary, graph, size, options)
         _fold_constants(temporary)
