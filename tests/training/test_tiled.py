@@ -19,6 +19,7 @@ from detrofit.errors import DetrofitError
 from detrofit.evaluation.evaluate import evaluate
 from detrofit.model.output import DetectorOutput, Prediction
 from detrofit.pictures import decode_picture
+from detrofit.runtime.preprocess import to_images
 from detrofit.runtime.tiles import detect_in_tiles
 from detrofit.tiling import Tiling
 from detrofit.training.devices import Devices
@@ -61,8 +62,8 @@ class BrightBackend:
     def __init__(self) -> None:
         self.model = FindsBright()
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        logits, boxes = self.model(torch.from_numpy(images)).prediction
+    def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        logits, boxes = self.model(torch.from_numpy(to_images(pictures))).prediction
         centre, half = boxes[..., :2].numpy(), boxes[..., 2:].numpy() / 2
         scores = logits.sigmoid().numpy()[..., 0]
         return np.concatenate([centre - half, centre + half], -1), scores, np.zeros(scores.shape, np.int64)
