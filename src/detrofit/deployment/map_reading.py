@@ -19,7 +19,7 @@ from detrofit.model.weighted_rows import weighted_rows
 from detrofit.parts.layers import ConvNorm
 
 Sampler = Literal["grid", "gather"]
-PICKED_ROW = 16  # numbers, at the most
+PICKED_ROW = 16  # numbers of a row that OpenVINO picks one by one, at the most
 
 
 def openvino_sampler(decoder: Decoder) -> Sampler:

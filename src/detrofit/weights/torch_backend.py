@@ -57,9 +57,8 @@ class TorchBackend:
 
     @torch.inference_mode()
     def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        images = (
-            torch.tensor(pictures, device=self._device).permute(0, 3, 1, 2) / 255
-        )  # channels last, in bytes till here
+        # They go to the device as bytes, and dividing keeps the channels last.
+        images = torch.tensor(pictures, device=self._device).permute(0, 3, 1, 2) / 255
         with self._precision():
             output = self.model(images)
         found = postprocess(output.prediction, torch.ones(len(images), 2), self.max_detections)
