@@ -1,11 +1,16 @@
 """From a picture file to boxes at batch 1, everything that can ship a model side by side in one process, in turns.
 
-    python benchmarks/deploy.py [--model rtdetr-r18] [--imgsz 640] [--rounds 30] [--threads 2] [--out FILE]
+    python benchmarks/deploy.py [--model rtdetr-r18] [--imgsz 640] [--rounds 30] [--minutes 0] [--threads 2]
+        [--out FILE]
 
 transformers eager; ours eager, and fused in bf16; ONNX Runtime float32 and INT8; OpenVINO float32, bf16 and INT8; and,
 where it is installed, easydetect with its small model on OpenVINO, for scale. For each OpenVINO file also the bare
 compiled network on an array plus decoding the picture: what our path adds to that is its own cost. Weights are random
 and INT8 is calibrated on drawn scenes: times are all that is asked here.
+
+Where the host places the cores of a virtual machine changes what they can do, for seconds to minutes. `--minutes`
+spreads the rounds over so long, in groups of ten, so that the medians are not those of one such state; the record has
+each group's medians too.
 
 A turn is two pictures. The second finds the model in the caches, as every picture of a stream does; the first comes
 after eleven other models have had them. Prints a table of both in Markdown and writes the numbers.
@@ -17,8 +22,9 @@ import argparse
 import importlib.util
 import json
 import tempfile
+import time
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -44,6 +50,7 @@ from detrofit.weights.torch_backend import TorchBackend
 Run = Callable[[Path], object]
 RECORD = Path(__file__).with_name("deploy.json")
 THEIRS, BARE, CALIBRATION_PICTURES = "transformers eager", " (bare network and decoding)", 8
+GROUP = 10  # rounds
 
 
 def transformers_eager(side: int) -> Run:
@@ -135,6 +142,16 @@ def timed(run: Run, picture: Path) -> tuple[float, float]:
     return 1e3 * first, 1e3 * next_
 
 
+def take_groups(runs: Sequence[Callable[[], tuple[float, float]]], rounds: int, minutes: float) -> list[np.ndarray]:
+    """Samples `[rounds,runs,2]` of each group of rounds; the groups begin at even distances within `minutes`."""
+    sizes = [GROUP] * (rounds // GROUP) if minutes else [rounds]
+    started, groups = time.monotonic(), []
+    for number, size in enumerate(sizes):
+        time.sleep(max(0.0, started + 60 * minutes * number / len(sizes) - time.monotonic()))
+        groups.append(take_turns(runs, size))
+    return groups
+
+
 def results_of(names: list[str], samples: np.ndarray) -> dict[str, dict[str, Any]]:
     """Of each name its times, the times of transformers over them, and them over those of its bare network if any.
 
@@ -178,6 +195,7 @@ def main() -> None:
     parser.add_argument("--model", default="rtdetr-r18")
     parser.add_argument("--imgsz", type=int, default=640)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RECORD)
     arguments = parser.parse_args()
@@ -188,10 +206,16 @@ def main() -> None:
         picture = folder / "picture.jpg"
         Image.fromarray(draw_scene(np.random.default_rng(0), 480, 640).picture).save(picture, quality=90)
         runs = contestants(arguments.model, arguments.imgsz, arguments.threads, folder)
-        samples = take_turns([partial(timed, run, picture) for run in runs.values()], arguments.rounds)
+        turns = [partial(timed, run, picture) for run in runs.values()]
+        groups = take_groups(turns, arguments.rounds, arguments.minutes)
+    samples = np.concatenate(groups)
     after_others, stream = (results_of(list(runs), samples[..., place]) for place in range(2))
+    medians = np.array([np.median(group[..., 1], axis=0) for group in groups])
     settings = {key: value for key, value in vars(arguments).items() if key != "out"}
-    record = {**settings, "machine": machine, "results": stream, "after_others": after_others}
+    by_group = dict(zip(runs, medians.T.tolist(), strict=True))
+    record = {
+        **settings, "machine": machine, "results": stream, "after_others": after_others, "group_medians": by_group,
+    }  # fmt: skip
     arguments.out.write_text(json.dumps(record, indent=1) + "\n")
     print(markdown(stream, after_others))
     if is_busy(machine):
