@@ -144,7 +144,7 @@ def timed(run: Run, picture: Path) -> tuple[float, float]:
 
 def take_groups(runs: Sequence[Callable[[], tuple[float, float]]], rounds: int, minutes: float) -> list[np.ndarray]:
     """Samples `[rounds,runs,2]` of each group of rounds; the groups begin at even distances within `minutes`."""
-    sizes = [GROUP] * (rounds // GROUP) if minutes else [rounds]
+    sizes = [len(group) for group in np.array_split(np.arange(rounds), max(1, rounds // GROUP))]
     started, groups = time.monotonic(), []
     for number, size in enumerate(sizes):
         time.sleep(max(0.0, started + 60 * minutes * number / len(sizes) - time.monotonic()))
